@@ -1,0 +1,304 @@
+"""TextVAE: a trained model with its tokenizer and settings, and everything one does with it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+
+from textvae import hub
+from textvae.config import CorpusSettings, require
+from textvae.data.corpora import Prepared, load_corpus, prepare
+from textvae.data.tokenizers import Tokenizer
+from textvae.data.tokens import UNK, TokenTable
+from textvae.errors import ConfigError
+from textvae.evaluation.bounds import Progress, measure_bounds
+from textvae.evaluation.posterior_means import terms_at_means
+from textvae.evaluation.report import Evaluation, evaluate
+from textvae.generation import (
+    Decode,
+    Sampling,
+    bottom_of,
+    decode_beams,
+    decode_greedy,
+    decode_sampled,
+    encode,
+    forbidden_tokens,
+    interpolate_linear,
+    interpolate_spherical,
+    prior_samples,
+)
+from textvae.model.text_model import LatentTextModel
+from textvae.settings import RunSettings, resolve
+from textvae.training import session
+from textvae.training.hooks import Hook
+from textvae.training.progress import ProgressLine
+from textvae.training.run_folder import RunFolder
+
+
+@final
+@dataclass(frozen=True)
+class Score:
+    """How probable a model finds one string."""
+
+    text: str
+    elbo: float
+    """Evidence lower bound, nats."""
+
+    importance_bound: float
+    """Tighter bound on log p(x) from the same samples, nats."""
+
+    bits_per_character: float
+    """From the importance bound, over the characters of the string (an empty one counts as one)."""
+
+
+@final
+@dataclass(frozen=True)
+class Reconstruction:
+    """One string through the latent and back."""
+
+    input: str
+    output: str
+    distortion: float
+    """-log p(input | posterior mean), nats."""
+
+    rate: float
+    """KL of the posterior from the prior, nats."""
+
+
+@final
+class TextVAE:
+    """A trained model of strings. Made by `textvae.train` or `TextVAE.from_pretrained`.
+
+    Texts go in and results come out in the same order. Randomness is seeded: the same seed gives the same strings.
+    """
+
+    def __init__(
+        self, model: LatentTextModel, tokenizer: Tokenizer, settings: RunSettings, max_length: int, folder: RunFolder | None = None
+    ) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.max_length = max_length
+        self.folder = folder
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> TextVAE:
+        """Load a run from its folder, or from the hub as `user/model` where no such folder exists.
+
+        Raises:
+            RunError: no run of that name, a damaged one, or one of a newer version.
+        """
+        if not Path(name).exists() and hub.is_hub_name(str(name)) and not str(name).startswith("runs/"):
+            name = hub.fetch(str(name))
+        folder = RunFolder(name)
+        config, tokenizer = folder.load()
+        model = config.build()
+        folder.load_weights(model)
+        return cls(model, tokenizer, config.settings, config.max_length, folder)
+
+    def push_to_hub(self, name: str) -> str:
+        """Publish the run as `user/model`; returns its address."""
+        require(self.folder is not None, "this model has no run folder to publish: train it with out=..., or load it from its folder")
+        assert self.folder is not None
+        return hub.publish(self.folder.path, name)
+
+    # ── text to latent and back ──
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Posterior means of all rungs, bottom rung first, as flat vectors (N, D), float32."""
+        return encode(self.model, self.table(texts))
+
+    def decode(self, z: np.ndarray, beams: int = 1) -> list[str]:
+        """The most likely strings of latent vectors (N, D), greedily or by beam search.
+
+        The decoder reads the bottom rung's part of each vector. Raises `ConfigError` for vectors of another width.
+        """
+        return self.tokenizer.decode(self._best(beams)(self.model, bottom_of(self.model, np.atleast_2d(z))))
+
+    def reconstruct(self, texts: Sequence[str], beams: int = 1) -> list[str]:
+        """Each text through its posterior mean and back."""
+        return self.decode(self.encode(texts), beams) if len(texts) else []
+
+    def reconstructions(self, texts: Sequence[str], beams: int = 1) -> list[Reconstruction]:
+        """Each text through its posterior mean and back, with the distortion and the rate it costs."""
+        if not len(texts):
+            return []
+        distortion, rate = terms_at_means(self.model, self.table(texts))
+        rows = zip(texts, self.reconstruct(texts, beams), distortion.tolist(), rate.tolist(), strict=True)
+        return [Reconstruction(*row) for row in rows]
+
+    def interpolate(self, start: str, end: str, steps: int = 8, path: Literal["linear", "spherical"] = "linear") -> list[str]:
+        """The strings met on the way from one text's posterior mean to another's, both ends included."""
+        require(steps >= 2, f"steps is {steps}: an interpolation needs both ends, so at least 2")
+        a, b = self.encode([start, end])
+        way = interpolate_spherical if path == "spherical" else interpolate_linear
+        return self.decode(way(a, b, steps))
+
+    # ── generation ──
+
+    def sample(
+        self,
+        n: int = 10,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        beams: int | None = None,
+        seed: int = 0,
+    ) -> list[str]:
+        """`n` strings of z from the prior: drawn (temperature, top_k, top_p), or each z's best by beam search."""
+        return list(self.samples(n, temperature=temperature, top_k=top_k, top_p=top_p, beams=beams, seed=seed))
+
+    def samples(
+        self,
+        n: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        beams: int | None = None,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """As `sample`, one string after another: any number fits in memory."""
+        require(n >= 0, f"n is {n}: must be at least 0")
+        if beams is not None and (temperature != 1.0 or top_k is not None or top_p is not None):
+            raise ConfigError("beams searches for the most likely string and draws nothing: leave out temperature, top_k and top_p")
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+        generator = torch.Generator(self.model.device).manual_seed(seed)
+        way = (
+            partial(decode_sampled, sampling=sampling, generator=generator, forbidden=forbidden_tokens(self.tokenizer))
+            if beams is None
+            else self._best(beams)
+        )
+        for tokens in prior_samples(self.model, n, way, generator=generator):
+            yield from self.tokenizer.decode(tokens)
+
+    def _best(self, beams: int) -> Decode:
+        forbidden = forbidden_tokens(self.tokenizer)
+        require(beams >= 1, f"beams is {beams}: must be at least 1")
+        return partial(decode_beams, beams=beams, forbidden=forbidden) if beams > 1 else partial(decode_greedy, forbidden=forbidden)
+
+    # ── measuring ──
+
+    def score(self, texts: Sequence[str], importance_samples: int = 100, seed: int = 0, progress: Progress | None = None) -> list[Score]:
+        """ELBO and importance bound of each text, nats, from the same samples."""
+        if not len(texts):
+            return []
+        generator = torch.Generator(self.model.device).manual_seed(seed)
+        bounds = measure_bounds(self.model, self.table(texts), importance_samples, generator, progress=progress)
+        return [
+            Score(text, elbo, bound, -bound / math.log(2) / max(1, len(text)))
+            for text, elbo, bound in zip(texts, bounds.elbo.tolist(), bounds.importance_bound.tolist(), strict=True)
+        ]
+
+    def evaluate(
+        self,
+        corpus: str | Path | None = None,
+        *,
+        split: Literal["train", "valid", "test"] = "test",
+        importance_samples: int = 100,
+        column: str | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Evaluation:
+        """Measure the model on a split of a corpus (by default the one it was trained on)."""
+        data = self.prepared(corpus, column)
+        return evaluate(
+            self.model,
+            self.tokenizer,
+            data.tables[split],
+            data.lines[split],
+            corpus_name=data.corpus.name,
+            split=split,
+            source=data.corpus.source,
+            importance_samples=importance_samples,
+            seed=seed,
+            training_seconds=self.folder.training_seconds if self.folder else 0.0,
+            progress=progress,
+        )
+
+    def prepared(self, corpus: str | Path | None = None, column: str | None = None) -> Prepared:
+        """A corpus read as this model reads: its tokenizer, its longest line."""
+        settings: CorpusSettings = self.settings.corpus
+        if corpus is not None:
+            settings = replace(settings, path=str(corpus), column=column)
+        settings = replace(settings, max_length=self.max_length)
+        return prepare(load_corpus(settings, self.settings.training.seed), settings, self.tokenizer)
+
+    def table(self, texts: Sequence[str]) -> TokenTable:
+        """Texts as tokens, row i of text i. Longer ones than the model reads are cut and unseen symbols read as unknown, with a warning."""
+        if isinstance(texts, str):
+            raise ConfigError(f"texts is one string ({texts[:20]!r}): give a list of strings")
+        table = self.tokenizer.encode(list(texts))
+        long = int((table.lengths - 1 > self.max_length).sum())
+        if long:
+            warnings.warn(f"{long} of {len(texts)} texts are longer than {self.max_length} tokens and were cut", stacklevel=3)
+            table = table.cut(self.max_length)
+        if np.any(table.tokens == UNK):
+            unknown = self.tokenizer.unknown(list(texts))
+            if unknown:
+                shown = ", ".join(repr(symbol) for symbol in list(unknown)[:5])
+                warnings.warn(f"{sum(unknown.values())} symbols are not in the vocabulary ({shown}) and are read as unknown", stacklevel=3)
+        return table
+
+
+def load(name: str | Path) -> TextVAE:
+    """Load a run from its folder, or from the hub as `user/model` (the same as `TextVAE.from_pretrained`)."""
+    return TextVAE.from_pretrained(name)
+
+
+def train(
+    corpus: str | Path | None = None,
+    *,
+    preset: str | None = None,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    hooks: Sequence[Hook] | None = None,
+    **settings: Mapping[str, Any],
+) -> TextVAE:
+    """Train a model on a corpus and return it; the run's folder keeps everything.
+
+    Args:
+        corpus: a file, a folder, or a built-in name; may also stand in the preset or the config file.
+        preset: a preset's name, or an architecture's for its general preset.
+        config: a TOML or JSON file of settings, laid over the preset.
+        out: the run's folder; by default a new one under `runs`.
+        resume: go on with the run in `out`, with the settings it began with.
+        hooks: what watches the run; by default a progress line on stderr.
+        settings: `corpus_settings=`, `model=`, `objective=`, `training=` as nested dicts, laid over all others.
+
+    Raises:
+        UserError: anything the user can mend, told in one line.
+    """
+    watching = (ProgressLine(),) if hooks is None else tuple(hooks)
+    if resume:
+        require(out is not None, "resume needs out, the folder of the run to go on with")
+        assert out is not None
+        given = [name for name, value in {"corpus": corpus, "preset": preset, "config": config, **settings}.items() if value]
+        require(not given, f"a resumed run keeps its settings: leave out {', '.join(given)}")
+        session.resume(out, watching)
+        return load(out)
+    flags = {("corpus" if name == "corpus_settings" else name): dict(value) for name, value in settings.items()}
+    if corpus is not None:
+        flags["corpus"] = {**flags.get("corpus", {}), "path": str(corpus)}
+    resolved = resolve(preset, Path(config) if config else None, flags)
+    folder = Path(out) if out is not None else _free_folder(resolved)
+    session.start(resolved, folder, watching)
+    return load(folder)
+
+
+def _free_folder(settings: RunSettings) -> Path:
+    """A folder under `runs` that no run has yet, named after corpus and architecture."""
+    name = f"{Path(settings.corpus.path).stem or 'run'}-{settings.architecture}"
+    tries = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in count(1))
+    return next(path for path in tries if not path.exists())

@@ -1,0 +1,1 @@
+"""Strings and tokens: corpora, built-in sources, tokenizers, and length-bucketed batches."""

@@ -1,0 +1,259 @@
+"""From the name a user gives to tables of tokens: built-in corpora and files, split, tokenised, and held to one length."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from textvae.config import CorpusSettings
+from textvae.data.corpus import Corpus, draw_training, fill_empty_splits, split_by_hash
+from textvae.data.files import read_lines, read_splits
+from textvae.data.sources.source import Source
+from textvae.data.tokenizers import CharacterTokenizer, Tokenizer, fit_tokenizer
+from textvae.data.tokens import UNK, TokenTable
+from textvae.errors import CorpusError, did_you_mean
+
+SOURCES = {"sinusoids": "Sinusoids", "messages": "Messages"}
+"""Class of each built-in source, in the module of `textvae.data.sources` that has the source's name."""
+
+TEXTS = {
+    "pydoc": "English sentences from the docstrings of this Python's standard library: real text on any machine, offline",
+    "sentiment140": "the study's tweets: downloads the original archive, or reads the CSV at hand",
+}
+"""Built-in corpora of real text, with a line about each."""
+
+VALID_STREAM, TEST_STREAM, FIT_STREAM = 1, 2, 3
+"""Random streams of a source's held-out splits and of the draw its vocabulary is read from: the same in every run."""
+
+FIT_DRAWS = 20_000
+"""Draws of a source that its vocabulary and longest line are read from, besides the held-out ones."""
+
+LONGEST_BY_DEFAULT = 512
+"""Largest max_length in tokens that is chosen without being asked for."""
+
+
+def built_in() -> dict[str, str]:
+    """Return the built-in corpora by name, with a line about each."""
+    return {name: load_source(name).description for name in SOURCES} | TEXTS
+
+
+def load_source(name: str) -> Source:
+    """Build the built-in source of that name (a key of `SOURCES`)."""
+    source: Source = getattr(import_module(f"textvae.data.sources.{name}"), SOURCES[name])()
+    return source
+
+
+def load_corpus(settings: CorpusSettings, seed: int = 0) -> Corpus:
+    """Load the corpus that `settings.path` names: a built-in, else a file, else a folder with train/valid/test.txt.
+
+    A file that has a built-in's name is read as `./NAME`. A lone file is split 90/5/5 by a stable hash of
+    each line. `seed` moves only the training draws of a source: its valid and test are the same sequences
+    in every run, so that runs compare.
+
+    Raises:
+        CorpusError: the name is neither, or the file cannot be read.
+    """
+    name = settings.path
+    if name in SOURCES:
+        return _draw_splits(load_source(name), settings, seed)
+    if name == "pydoc":
+        from textvae.data.pydoc import read_pydoc
+
+        return _split(name, read_pydoc())
+    if name == "sentiment140":
+        from textvae.data.sentiment140 import load_sentiment140
+
+        return load_sentiment140(settings)
+    path = Path(name)
+    if not name or not os.path.exists(path):  # unlike Path.exists, false also for a name too long to be a file's
+        raise CorpusError(_not_found(name))
+    if path.is_dir():
+        if settings.column is not None:
+            raise CorpusError(f"{name}: column {settings.column!r} was asked for, but the files of a folder have no columns")
+        splits, notices = read_splits(path)
+        return Corpus(name, splits, notices=notices)
+    return _split(name, *read_lines(path, settings.column))
+
+
+def _draw_splits(source: Source, settings: CorpusSettings, seed: int) -> Corpus:
+    held_out = settings.held_out_draws
+    splits = {
+        "train": draw_training(source, settings.draws, seed, epoch=0),
+        "valid": source.sample(held_out, np.random.default_rng([VALID_STREAM])),
+        "test": source.sample(held_out, np.random.default_rng([TEST_STREAM])),
+    }
+    return Corpus(source.name, splits, source, seed=seed)
+
+
+def _split(name: str, lines: Sequence[str], notices: tuple[str, ...] = ()) -> Corpus:
+    splits, reused = fill_empty_splits(split_by_hash(lines))
+    return Corpus(name, splits, notices=notices + reused)
+
+
+def _not_found(name: str) -> str:
+    known = [*SOURCES, *TEXTS]
+    if not name:
+        return f"no corpus is named: give a file, a folder, or one of {', '.join(sorted(known))}"
+    folder = Path(name).parent
+    try:
+        siblings = [str(folder / entry) for entry in os.listdir(folder)]
+    except OSError:
+        siblings = []
+    near = get_close_matches(name, known + siblings, n=1)
+    return f"{name} is neither a file, a folder, nor a built-in corpus.{did_you_mean(name, near or known)}"
+
+
+@final
+@dataclass(frozen=True)
+class Fitted:
+    """Lines and their tokens, row by row the same sequences, none longer than max_length."""
+
+    lines: list[str]
+    table: TokenTable
+    too_long: int
+    """How many lines were longer, and so left out or cut."""
+
+    longest: int
+    """Tokens of the longest line before that, without `EOS`."""
+
+
+def fit_length(lines: Sequence[str], tokenizer: Tokenizer, settings: CorpusSettings, max_length: int) -> Fitted:
+    """Tokenise lines; leave out or cut those over `max_length` tokens (without `EOS`), as `settings.long_lines` says.
+
+    A cut line's text is what its tokens decode to. The caller reports `too_long`.
+    """
+    table = tokenizer.encode(lines)
+    bodies = table.lengths - 1
+    longest = int(bodies.max(initial=0))
+    over = np.flatnonzero(bodies > max_length)
+    if not len(over):
+        return Fitted(list(lines), table, 0, longest)
+    if settings.long_lines == "skip":
+        rows = np.flatnonzero(bodies <= max_length)
+        return Fitted([lines[row] for row in rows.tolist()], table.select(rows), len(over), longest)
+    table = table.cut(max_length)
+    kept = list(lines)
+    for row, text in zip(over.tolist(), tokenizer.decode(table.take(over)), strict=True):
+        kept[row] = text
+    return Fitted(kept, table, len(over), longest)
+
+
+@final
+@dataclass
+class Prepared:
+    """A corpus as the trainer and the evaluation use it: tokenised, every sequence at most `max_length` tokens."""
+
+    corpus: Corpus
+    settings: CorpusSettings
+    tokenizer: Tokenizer
+
+    max_length: int
+    """Tokens of the longest sequence allowed, without `EOS`."""
+
+    lines: Mapping[str, list[str]]
+    """Lines of train, valid and test after leaving out or cutting; row i is row i of the table."""
+
+    tables: Mapping[str, TokenTable]
+    """Tokens of train, valid and test. With a source, train is the draw of epoch 0."""
+
+    notices: tuple[str, ...]
+    """What the user should be told about reading and preparing it, one line each."""
+
+    _long_draw_told: bool = field(default=False, init=False, repr=False)
+
+    @property
+    def t_max(self) -> int:
+        """T_max: positions of the longest sequence, `EOS` included."""
+        return self.max_length + 1
+
+    def training_table(self, epoch: int) -> TokenTable:
+        """Return the training sequences of an epoch: drawn afresh from a source (a pure function of seed and epoch), else the same.
+
+        A fresh draw over `max_length` is treated as `long_lines` says; the first epoch with one warns.
+        """
+        if self.corpus.source is None or epoch == 0:
+            return self.tables["train"]
+        fitted = fit_length(self.corpus.training_lines(epoch), self.tokenizer, self.settings, self.max_length)
+        if fitted.too_long and not self._long_draw_told:
+            self._long_draw_told = True
+            told = _long_lines_notice(f"training draws of epoch {epoch}", fitted, self.settings, self.max_length)
+            warnings.warn(f"{told}; later epochs are treated alike, without telling again", stacklevel=2)
+        return fitted.table
+
+
+def prepare(corpus: Corpus, settings: CorpusSettings, tokenizer: Tokenizer | None = None) -> Prepared:
+    """Tokenise the splits of a corpus and hold every sequence to one length.
+
+    Without `tokenizer` one is fitted on the training lines. `settings.max_length` defaults to the longest
+    training line, at most 512 tokens. For a source both come from a draw that is the same in every run,
+    and the length of characters from `Source.longest` where it is known, so that no line is ever too long.
+
+    Raises:
+        CorpusError: no training line is left, or the lines hold no symbol.
+        ConfigError: the tokenizer's settings are out of range.
+    """
+    first = _lines_to_fit(corpus)
+    if tokenizer is None:
+        tokenizer = fit_tokenizer(first, settings)
+    max_length = settings.max_length or min(_longest(corpus.source, first, tokenizer), LONGEST_BY_DEFAULT)
+    lines: dict[str, list[str]] = {}
+    tables: dict[str, TokenTable] = {}
+    notices = list(corpus.notices)
+    for split, given in corpus.splits.items():
+        fitted = fit_length(given, tokenizer, settings, max_length)
+        lines[split], tables[split] = fitted.lines, fitted.table
+        if fitted.too_long:
+            notices.append(_long_lines_notice(split, fitted, settings, max_length))
+        notices += _unknown_notices(split, given, fitted.table, tokenizer)
+    notices += _refill(lines, tables, max_length)
+    return Prepared(corpus, settings, tokenizer, max_length, lines, tables, tuple(notices))
+
+
+def _lines_to_fit(corpus: Corpus) -> list[str]:
+    """Lines that vocabulary and length are read from: the training lines; for a source its held-out draws and a third one."""
+    if corpus.source is None:
+        return corpus.splits["train"]
+    draw = corpus.source.sample(FIT_DRAWS, np.random.default_rng([FIT_STREAM]))
+    return draw + corpus.splits["valid"] + corpus.splits["test"]
+
+
+def _longest(source: Source | None, first: list[str], tokenizer: Tokenizer) -> int:
+    """Tokens of the longest line to expect, without `EOS`; at least 1."""
+    if source is not None and source.longest is not None and isinstance(tokenizer, CharacterTokenizer):
+        return source.longest
+    return max(int(tokenizer.encode(first).lengths.max()) - 1, 1)
+
+
+def _long_lines_notice(what: str, fitted: Fitted, settings: CorpusSettings, max_length: int) -> str:
+    skip = settings.long_lines == "skip"
+    fate, other = ("left out", "cut") if skip else ("cut", "skip")
+    total = len(fitted.lines) + (fitted.too_long if skip else 0)
+    return (f"{what}: {fitted.too_long:,} of {total:,} lines are longer than {max_length} tokens and were {fate}; "
+            f"set corpus.max_length to {fitted.longest} to keep them whole, or corpus.long_lines to {other}")  # fmt: skip
+
+
+def _unknown_notices(split: str, given: Sequence[str], table: TokenTable, tokenizer: Tokenizer) -> list[str]:
+    counts = tokenizer.unknown(given) if np.any(table.tokens == UNK) else {}
+    if not counts:
+        return []
+    shown = ", ".join(repr(symbol) for symbol in list(counts)[:5]) + (", …" if len(counts) > 5 else "")
+    total = sum(counts.values())
+    return [f"{split}: {total:,} {tokenizer.kind} of {len(counts):,} kinds are not in the vocabulary ({shown}): read as unknown"]
+
+
+def _refill(lines: dict[str, list[str]], tables: dict[str, TokenTable], max_length: int) -> list[str]:
+    """Refuse a training split without a line; put the training lines where valid or test has none left, and say so."""
+    if not lines["train"]:
+        raise CorpusError(f"all training lines are longer than {max_length} tokens: raise corpus.max_length, or cut (corpus.long_lines)")
+    empty = [split for split in lines if not lines[split]]
+    for split in empty:
+        lines[split], tables[split] = lines["train"], tables["train"]
+    return [f"{split}: no line is left, so the training lines stand in: it measures memory, not generalisation" for split in empty]

@@ -1,0 +1,217 @@
+"""Reading a corpus from disk: text, csv, tsv, jsonl, parquet, each also gzipped, and folders of splits.
+
+Every way a file can be wrong ends in a `CorpusError` that names the file and the line. What is mended
+instead of refused (a BOM, line ends inside a cell) is told in a notice.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from textvae.data.surrogates import mend_surrogates
+from textvae.errors import CorpusError, did_you_mean
+
+SPLIT_FILES = {"train": "train.txt", "valid": "valid.txt", "test": "test.txt"}
+"""What a corpus folder holds."""
+
+BOM = b"\xef\xbb\xbf"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+LINE_END = re.compile("\r\n|\n|\r")
+
+
+def read_lines(path: Path, column: str | None = None) -> tuple[list[str], tuple[str, ...]]:
+    """Read the sequences of one file, and notices of what was mended.
+
+    The suffix names the format: `.csv`, `.tsv`, `.jsonl` and `.parquet` hold the text in `column` (not
+    needed where there is only one); anything else is text, one sequence a line. `.gz` may follow any.
+    In text only `\\n`, `\\r\\n` and `\\r` end a line; lines are not stripped, and empty lines count.
+
+    Raises:
+        CorpusError: the file is missing, empty, not UTF-8, damaged, holds a NUL, or has no such column.
+    """
+    data = _read_bytes(path)
+    suffix = _format(path)
+    if suffix not in READERS:
+        if column is not None:
+            raise CorpusError(f"{path}: column {column!r} was asked for, but only {', '.join(READERS)} files have columns")
+        text, notices = _decode(path, data)
+        lines = text.split("\n")
+        if lines[-1] == "":
+            lines.pop()
+    else:
+        lines, notices = READERS[suffix](path, data, column)
+    if not any(lines):
+        raise CorpusError(f"{path} is empty: give a file with at least one line of text")
+    return lines, notices
+
+
+def read_splits(folder: Path) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """Read train.txt, valid.txt and test.txt of a folder, and notices.
+
+    Raises:
+        CorpusError: one of the three is missing, or cannot be read (see `read_lines`).
+    """
+    missing = [name for name in SPLIT_FILES.values() if not (folder / name).is_file()]
+    if missing:
+        raise CorpusError(f"{folder} has no {' and no '.join(missing)}: a corpus folder holds train.txt, valid.txt and test.txt")
+    splits: dict[str, list[str]] = {}
+    notices: tuple[str, ...] = ()
+    for split, name in SPLIT_FILES.items():
+        splits[split], told = read_lines(folder / name)
+        notices += told
+    return splits, notices
+
+
+def _format(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise CorpusError(f"{path} does not exist: check the path") from error
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror}") from error
+    if path.suffix.lower() != ".gz":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise CorpusError(f"{path} is not a whole gzip file ({error}): download or compress it again") from error
+
+
+def _decode(path: Path, data: bytes) -> tuple[str, tuple[str, ...]]:
+    """Return the text with `\\n` as its only line end and without a BOM, and a notice of the latter."""
+    if data.startswith(UTF16_MARKS):
+        raise CorpusError(f"{path}, line 1: the file is UTF-16, not UTF-8: save it as UTF-8")
+    notices: tuple[str, ...] = ()
+    if data.startswith(BOM):
+        data = data[len(BOM) :]
+        notices = (f"{path}: dropped the byte order mark at its start",)
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    nul = data.find(b"\0")
+    if nul >= 0:
+        line = data.count(b"\n", 0, nul) + 1
+        raise CorpusError(f"{path}, line {line}: holds a NUL byte: give a text file, or remove the byte")
+    try:
+        return data.decode(), notices
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CorpusError(f"{path}, line {line}: not valid UTF-8 (byte 0x{data[error.start]:02x}): save it as UTF-8") from error
+
+
+def _separated(path: Path, data: bytes, column: str | None) -> tuple[list[str], tuple[str, ...]]:
+    """Read a .csv or .tsv file whose first row names the columns."""
+    text, notices = _decode(path, data)
+    tabs = _format(path) == ".tsv"
+    try:
+        cells = list(_cells_of_rows(path, csv.reader(io.StringIO(text), delimiter="\t" if tabs else ",", strict=True), column))
+    except csv.Error as error:
+        if not tabs:
+            raise CorpusError(f"{path} is not well-formed csv ({error}): write it again with its quotes doubled") from error
+        notices += (f"{path}: its quotes do not pair up, so they were read as part of the text",)
+        cells = list(_cells_of_rows(path, csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE), column))
+    return _lines_of_cells(path, cells, notices)
+
+
+def _cells_of_rows(path: Path, rows: Any, column: str | None) -> Iterator[str]:
+    header: list[str] = next(rows, [])
+    if not header:
+        raise CorpusError(f"{path} is empty: give a file with a row of column names and at least one row of text")
+    index = header.index(_choose_column(path, header, column))
+    for row in rows:
+        if row:  # csv gives [] for a blank line, which is no record
+            if index >= len(row):
+                raise CorpusError(f"{path}, line {rows.line_num}: has {len(row)} of the {len(header)} columns: complete the row")
+            yield row[index]
+
+
+def _json_lines(path: Path, data: bytes, column: str | None) -> tuple[list[str], tuple[str, ...]]:
+    """Read a .jsonl file: one object a line."""
+    text, notices = _decode(path, data)
+    cells: list[Any] = []
+    chosen = column
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise CorpusError(f"{path}, line {number}: not valid JSON ({error}): a .jsonl file holds one object a line") from error
+        if not isinstance(record, dict):
+            raise CorpusError(f"{path}, line {number}: not a JSON object: a .jsonl file holds one object a line")
+        chosen = _choose_column(f"{path}, line {number}", list(record), chosen)
+        cells.append(record[chosen])
+    return _lines_of_cells(path, cells, notices)
+
+
+def _parquet(path: Path, data: bytes, column: str | None) -> tuple[list[str], tuple[str, ...]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise CorpusError(f"{path}: reading parquet needs a package that is not installed: pip install 'textvae[parquet]'") from error
+    try:
+        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
+        chosen = _choose_column(path, file.schema_arrow.names, column)
+        cells = file.read(columns=[chosen]).column(chosen).to_pylist()
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path} is not a whole parquet file ({' '.join(str(error).split())}): write or download it again") from error
+    return _lines_of_cells(path, cells, ())
+
+
+READERS: dict[str, Callable[[Path, bytes, str | None], tuple[list[str], tuple[str, ...]]]] = {
+    ".csv": _separated,
+    ".tsv": _separated,
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}
+"""Formats with columns, by suffix."""
+
+
+def _choose_column(place: Path | str, columns: list[str], column: str | None) -> str:
+    if column in columns:
+        return column
+    listed = ", ".join(columns) or "none"
+    if column is not None:
+        hint = did_you_mean(column, get_close_matches(column, columns, n=1))
+        raise CorpusError(f"{place}: has no column {column!r}; its columns are {listed}.{hint}")
+    if len(columns) != 1:
+        raise CorpusError(f"{place}: has {len(columns)} columns ({listed}): name the one that holds the text with --column")
+    return columns[0]
+
+
+def _lines_of_cells(path: Path, cells: Iterable[Any], notices: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
+    """Make each cell one line: skip nulls and replace line ends by a space (both told), refuse what is not text."""
+    lines: list[str] = []
+    nulls = broken = 0
+    for number, cell in enumerate(cells, start=1):
+        if cell is None:
+            nulls += 1
+            continue
+        if not isinstance(cell, str):
+            raise CorpusError(f"{path}, record {number}: holds {type(cell).__name__} {cell!r}, not text: choose another with --column")
+        if "\0" in cell:
+            raise CorpusError(f"{path}, record {number}: holds a NUL character: remove it")
+        if "\n" in cell or "\r" in cell:
+            broken += 1
+            cell = LINE_END.sub(" ", cell)
+        lines.append(cell)
+    if nulls:
+        notices += (f"{path}: skipped {nulls:,} records without text",)
+    if broken:
+        notices += (f"{path}: replaced line ends inside {broken:,} records by spaces",)
+    return list(mend_surrogates(lines)), notices

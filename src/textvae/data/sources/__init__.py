@@ -1,0 +1,1 @@
+"""Distributions over strings whose log-probabilities and entropy are known exactly."""

@@ -1,0 +1,176 @@
+"""One evaluation: everything `textvae evaluate --json` prints, measured on one split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from textvae.config import require
+from textvae.data.sources.source import Source
+from textvae.data.tokenizers import Tokenizer
+from textvae.data.tokens import TokenTable
+from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
+from textvae.evaluation.diagnostics import active_units, mutual_information, survey
+from textvae.evaluation.reconstruction import reconstruction_quality
+from textvae.generation import bottom_of, decode_greedy, encode, forbidden_tokens
+from textvae.model.text_model import LatentTextModel
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured on one split, in nats a sequence unless named otherwise; the fields of `evaluate --json`."""
+
+    corpus: str
+    split: str
+    sequences: int
+    tokens: int
+    """Scored tokens, `EOS` included."""
+    characters: int
+    """Characters of the lines, without their ends."""
+    elbo: float
+    distortion: float
+    rate: float
+    rate_per_rung: list[float]
+    """Bottom rung first."""
+    importance_bound: float
+    importance_samples: int
+    standard_error: dict[str, float]
+    """Of `elbo` and `importance_bound`: standard deviation over sequences / sqrt(N)."""
+    bits_per_character: float
+    """From the importance bound; a set of empty lines only counts as one character."""
+    perplexity_per_token: float
+    """From the importance bound, over tokens with their ends."""
+    active_units: int
+    latent_units: int
+    active_units_per_rung: list[int]
+    mutual_information: float
+    mutual_information_cap: float
+    """log N, where the estimate saturates."""
+    reconstruction: dict[str, float]
+    """character_accuracy, exact_match and character_error_rate of greedy decoding from posterior means."""
+    paper: dict[str, float]
+    """The study's own columns, which mix units: reconstruction = -distortion / T_max, kl = rate, elbo = their difference."""
+    entropy: float | None
+    """Of the source, where it is known."""
+    gap: float | None
+    """Mean of log p*(x) - ELBO(x) over the same sequences; None unless the source can produce every one of them."""
+    length_nats: float
+    """Nats of the distortion that name the length's bucket: 0, lines are padded to T_max."""
+    parameters: int
+    training_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return asdict(self)
+
+
+def evaluate(
+    model: LatentTextModel,
+    tokenizer: Tokenizer,
+    table: TokenTable,
+    lines: Sequence[str],
+    *,
+    corpus_name: str,
+    split: str,
+    source: Source | None = None,
+    paper_positions: int | None = None,
+    importance_samples: int = 100,
+    seed: int = 0,
+    training_seconds: float = 0.0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure a model on one split: bounds, what the latent holds, and what greedy decoding brings back.
+
+    Args:
+        model: any model; measured in evaluation mode, in fp32.
+        tokenizer: the one that made the table.
+        table: the lines as tokens.
+        lines: the N lines themselves, in the same order.
+        corpus_name: for the report.
+        split: for the report.
+        source: the distribution of the lines, for entropy and gap.
+        paper_positions: T_max of the study's columns; default the source's, else the model's T_max.
+        importance_samples: K.
+        seed: of the noise of z; the same seed gives the same numbers.
+        training_seconds: for the report.
+        progress: told what is measured and how far it is.
+
+    Raises:
+        ConfigError: K < 1, no line, not one line a sequence, or a line longer than the model's T_max.
+    """
+    require(len(lines) == len(table), f"there are {len(lines)} lines and {len(table)} token sequences: give the table of these lines")
+    require(paper_positions is None or paper_positions >= 1, f"paper positions is {paper_positions}: must be at least 1")
+    generator = torch.Generator(model.device).manual_seed(seed)
+    bounds = measure_bounds(model, table, importance_samples, generator, progress=progress)
+    _tell(progress, "latent", len(table))
+    found = survey(model, table, generator)
+    active = active_units(found)
+    information = mutual_information(found)
+    _tell(progress, "reconstruction", len(table))
+    outputs = tokenizer.decode(decode_greedy(model, bottom_of(model, encode(model, table)), forbidden_tokens(tokenizer)))
+    positions = paper_positions or (source and source.paper_positions) or model.max_tokens
+    return Evaluation(
+        corpus=corpus_name,
+        split=split,
+        **_sizes_and_bounds(bounds, table, lines),
+        active_units=sum(active),
+        latent_units=sum(shape.channels for shape in model.latents.shapes),
+        active_units_per_rung=active,
+        mutual_information=information,
+        mutual_information_cap=math.log(len(table)),
+        reconstruction=reconstruction_quality(lines, outputs),
+        paper=paper_columns(float(bounds.distortion.mean()), float(bounds.rates.sum(1).mean()), positions),
+        entropy=None if source is None else float(source.entropy),
+        gap=None if source is None else mean_gap(source, lines, bounds.elbo),
+        length_nats=0.0,
+        parameters=model.parameter_count,
+        training_seconds=training_seconds,
+    )
+
+
+def paper_columns(distortion: float, rate: float, positions: int) -> dict[str, float]:
+    """The study's columns: reconstruction a position of T_max (padding counted), KL a sequence, and their difference as its "ELBO"."""
+    reconstruction = -distortion / positions
+    return {"reconstruction": reconstruction, "kl": rate, "elbo": reconstruction - rate}
+
+
+def _tell(progress: Progress | None, what: str, count: int) -> None:
+    if progress is not None:
+        progress(what, 0, count)
+
+
+def _sizes_and_bounds(bounds: Bounds, table: TokenTable, lines: Sequence[str]) -> dict[str, Any]:
+    characters, tokens = sum(map(len, lines)), int(table.lengths.sum())
+    nats = -float(bounds.importance_bound.sum())
+    rates = [float(rate) for rate in bounds.rates.mean(0)]
+    return {
+        "sequences": len(table),
+        "tokens": tokens,
+        "characters": characters,
+        "elbo": float(bounds.elbo.mean()),
+        "distortion": float(bounds.distortion.mean()),
+        "rate": sum(rates),
+        "rate_per_rung": rates,
+        "importance_bound": float(bounds.importance_bound.mean()),
+        "importance_samples": bounds.importance_samples,
+        "standard_error": {"elbo": standard_error(bounds.elbo), "importance_bound": standard_error(bounds.importance_bound)},
+        "bits_per_character": nats / math.log(2) / max(1, characters),
+        "perplexity_per_token": math.exp(nats / tokens),
+    }
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Standard deviation over sequences / sqrt(N); 0 for a single sequence, where it is not known."""
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def mean_gap(source: Source, lines: Sequence[str], elbo: np.ndarray) -> float | None:
+    """Mean of log p*(x) - ELBO(x) over the lines; None where the source cannot produce one of them."""
+    gap = float((source.log_probability(list(lines)) - elbo).mean())
+    return gap if math.isfinite(gap) else None

@@ -1,0 +1,103 @@
+"""An evaluation in plain words, and the verdict on collapse. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from textvae.evaluation.report import Evaluation
+
+SILENT_RUNG = 0.1
+"""A rung that carries fewer nats than this says nothing about the text."""
+
+REMEDIES = (
+    "objective.free_bits, objective.schedule cyclical or a longer objective.warmup, objective.beta below 1, "
+    "model.decoder.word_dropout, a smaller model.decoder.hidden"
+)
+"""The settings that help against collapse."""
+
+
+def collapse_warning(rates_per_rung: Sequence[float], active_units: int) -> str | None:
+    """One line that says which part of the latent is not used and which settings help, or None where all is well.
+
+    A rung is not used if it carries less than 0.1 nat (rates in nats a sequence, bottom rung first); the whole latent
+    is not if no unit is active. None for a model without rungs.
+    """
+    if not rates_per_rung:
+        return None
+    rungs = len(rates_per_rung)
+    silent = [i for i, rate in enumerate(rates_per_rung, 1) if rate < SILENT_RUNG]
+    if len(silent) == rungs or active_units == 0:
+        measured = f"{sum(rates_per_rung):.2f} nats, {active_units} active units"
+        what = f"the latent has collapsed ({measured}): z says next to nothing about the text"
+    elif silent:
+        names = " and ".join(f"rung {i} ({rates_per_rung[i - 1]:.2f} nats)" for i in silent)
+        what = f"of {rungs} rungs (1 is the bottom) {names} {'has' if len(silent) == 1 else 'have'} collapsed"
+    else:
+        return None
+    return f"{what}; what helps: {REMEDIES}"
+
+
+def evaluation_rows(e: Evaluation) -> list[tuple[str, str, str]]:
+    """What was measured as (name, value with its unit, meaning), the most important first."""
+    several = len(e.rate_per_rung) > 1
+    rates = f" (rungs, bottom first: {', '.join(f'{rate:.2f}' for rate in e.rate_per_rung)})" if several else ""
+    units = f" (rungs: {', '.join(map(str, e.active_units_per_rung))})" if several else ""
+    back = e.reconstruction
+    rows = [
+        ("ELBO", f"{e.elbo:.3f} ± {e.standard_error['elbo']:.3f} nats", "-(distortion + rate): lower bound on log p(x) of a line"),
+        ("distortion", f"{e.distortion:.3f} nats", "cost of the line given z"),
+        ("rate", f"{e.rate:.3f} nats{rates}", "cost of z: what it holds at most"),
+        (
+            "importance bound",
+            f"{e.importance_bound:.3f} ± {e.standard_error['importance_bound']:.3f} nats",
+            f"tighter bound on log p(x), {e.importance_samples} samples" if e.rate_per_rung else "log p(x) itself: there is no z",
+        ),
+    ]
+    if e.entropy is not None:
+        rows.append(("entropy of the source", f"{e.entropy:.3f} nats", "no model costs less on average"))
+    if e.gap is not None:
+        rows.append(("gap to the truth", f"{e.gap:.3f} nats", "log p*(x) - ELBO(x), on the same lines"))
+    rows += [
+        ("bits per character", f"{e.bits_per_character:.4f}", "from the importance bound, ends not counted as characters"),
+        ("active units", f"{e.active_units} of {e.latent_units}{units}", "units that vary with the line"),
+        (
+            "mutual information",
+            f"{e.mutual_information:.3f} nats (cap {e.mutual_information_cap:.3f})",
+            "what z tells of the line; the estimate cannot pass log N",
+        ),
+        (
+            "reconstruction",
+            f"{back['character_accuracy']:.1%} characters, {back['exact_match']:.1%} lines, {back['character_error_rate']:.1%} error rate",
+            "greedy decoding from posterior means: in place, whole, edits",
+        ),
+        ("perplexity per token", f"{e.perplexity_per_token:.3f}", "from the importance bound, ends counted"),
+        (
+            "the study's columns",
+            f"{e.paper['elbo']:.3f} / {e.paper['reconstruction']:.4f} / {e.paper['kl']:.3f}",
+            "ELBO / reconstruction a position / KL: mixed units, to compare with its tables only",
+        ),
+        ("parameters", f"{e.parameters:,}", f"trained for {e.training_seconds:.0f} s"),
+    ]
+    return rows
+
+
+def evaluation_table(e: Evaluation) -> Table:
+    """The rows as a table for the terminal, with the verdict on collapse below where there is one."""
+    from rich.table import Table
+
+    table = Table(
+        title=f"{e.corpus}, {e.split}: {e.sequences:,} lines, {e.tokens:,} tokens, {e.characters:,} characters",
+        caption=collapse_warning(e.rate_per_rung, e.active_units),
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("measure", no_wrap=True)
+    table.add_column("value")
+    table.add_column("meaning", style="dim")
+    for row in evaluation_rows(e):
+        table.add_row(*row)
+    return table

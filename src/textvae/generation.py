@@ -1,0 +1,353 @@
+"""From latent vectors to strings and between them: greedy, sampled and beam decoding, prior samples, interpolation.
+
+Every way of decoding takes z (N, S, Z) and returns tokens (N, T), int64, in the caller's order: each row ends in
+`EOS`, is filled with `EOS` on the right, and holds at most T_max tokens. A row that has not ended by itself is
+ended at step T_max, so that what is generated is always a string the model gives a probability to. All of them
+run on the one step interface of the decoder (`start`, `step`, `select`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textvae.config import require
+from textvae.data.batches import in_order
+from textvae.data.tokenizers import Tokenizer
+from textvae.data.tokens import EOS, UNK, TokenTable
+from textvae.errors import ConfigError
+from textvae.model.text_model import LatentTextModel
+
+ROWS = 256
+"""Sequences decoded side by side; more only take more memory."""
+
+SUPPRESSED = (UNK,)
+"""Tokens that are never generated unless the tokenizer says that `UNK` belongs to its text."""
+
+Decode = Callable[[LatentTextModel, Tensor], np.ndarray]
+"""A way of decoding with its settings filled in: from z (N, S, Z) to tokens (N, T)."""
+
+
+@contextmanager
+def inference(model: LatentTextModel) -> Iterator[None]:
+    """Evaluation mode, no gradients and fp32 inside; the model's own mode again afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
+            yield
+    finally:
+        model.train(was_training)
+
+
+def check_fits(model: LatentTextModel, table: TokenTable) -> None:
+    """Raise `ConfigError` if a sequence of the table has more tokens than the model has steps."""
+    longest = int(table.lengths.max(initial=1))
+    require(
+        longest <= model.max_tokens,
+        f"a line has {longest - 1} tokens, but the model was built for at most {model.max_tokens - 1}: skip or cut longer lines",
+    )
+
+
+def forbidden_tokens(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Tokens that a model of this tokenizer's text should not generate: `UNK`, unless it stands in the training text."""
+    return () if tokenizer.generates_unknown else SUPPRESSED
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next symbol is drawn: temperature first, then top_k, then top_p.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+    """
+
+    temperature: float = 1.0
+    """Divides the logits: below 1 is more cautious, above 1 more surprising, 0 always takes the most likely symbol."""
+
+    top_k: int | None = None
+    """Only the k most likely symbols; default all."""
+
+    top_p: float | None = None
+    """Only the most likely symbols that together reach this probability (Holtzman et al. 2020); default all."""
+
+    def __post_init__(self) -> None:
+        require(
+            math.isfinite(self.temperature) and self.temperature >= 0,
+            f"temperature is {self.temperature}: must be 0 (always the most likely symbol) or above",
+        )
+        require(self.top_k is None or self.top_k >= 1, f"top_k is {self.top_k}: must be at least 1, or left out to allow every symbol")
+        require(
+            self.top_p is None or 0 < self.top_p <= 1,
+            f"top_p is {self.top_p}: must be a probability above 0 and at most 1, or left out to allow every symbol",
+        )
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Log-probabilities (B, V) that symbols are drawn with, -inf for those the settings rule out, from logits (B, V)."""
+        if self.temperature == 0:
+            return keep_top_k(logits, 1).log_softmax(-1)
+        logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature  # at most 0: no temperature overflows
+        if self.top_k is not None:
+            logits = keep_top_k(logits, self.top_k)
+        if self.top_p is not None:
+            logits = keep_top_p(logits, self.top_p)
+        return logits.log_softmax(-1)
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Logits (B, V) with all but the k largest of each row at -inf."""
+    _, kept = logits.topk(min(k, logits.shape[-1]), dim=-1)  # (B, k)
+    return torch.full_like(logits, -math.inf).scatter(-1, kept, logits.gather(-1, kept))
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Logits (B, V) with all but the smallest set of most likely symbols whose probability reaches p at -inf (never none)."""
+    probabilities, order = logits.softmax(-1).sort(-1, descending=True)  # (B, V)
+    before = probabilities.cumsum(-1) - probabilities  # mass of the more likely symbols
+    outside = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= p)
+    outside.scatter_(-1, order[..., :1], False)
+    return logits.masked_fill(outside, -math.inf)
+
+
+def decode_greedy(model: LatentTextModel, z: Tensor, forbidden: Sequence[int] = SUPPRESSED) -> np.ndarray:
+    """The most likely symbol at every step: tokens (N, T) for z (N, S, Z)."""
+
+    def most_likely(logits: Tensor, rows: Tensor, position: int) -> Tensor:
+        return logits.argmax(-1)
+
+    return _in_parts(model, z, ROWS, lambda part: _emit(model, part, most_likely, forbidden))
+
+
+def decode_sampled(
+    model: LatentTextModel,
+    z: Tensor,
+    sampling: Sampling,
+    generator: torch.Generator | None = None,
+    forbidden: Sequence[int] = SUPPRESSED,
+) -> np.ndarray:
+    """Symbols drawn as `sampling` says: tokens (N, T) for z (N, S, Z).
+
+    One uniform number a sequence and step is drawn up front, in the order of the rows, and inverted through the
+    symbols' cumulative distribution. With a CPU generator a row's string therefore depends on the seed and on how
+    many rows stand before it, not on the rows behind it (but for rounding in the logits).
+    """
+
+    def run(part: Tensor) -> Tensor:
+        device = None if generator is None else generator.device
+        uniform = torch.rand(part.shape[0], model.max_tokens, generator=generator, device=device, dtype=torch.float64)  # (B, T_max)
+        uniform = uniform.to(z.device)
+
+        def draw(logits: Tensor, rows: Tensor, position: int) -> Tensor:
+            cumulative = sampling.log_probabilities(logits.double()).exp().cumsum(-1)  # (b, V)
+            wanted = uniform[rows, position, None] * cumulative[:, -1:]  # (b, 1)
+            last = (cumulative < cumulative[:, -1:]).sum(-1)  # where the total is reached: nothing behind it has a probability
+            return torch.searchsorted(cumulative, wanted, right=True)[:, 0].minimum(last)
+
+        return _emit(model, part, draw, forbidden)
+
+    return _in_parts(model, z, ROWS, run)
+
+
+def decode_beams(model: LatentTextModel, z: Tensor, beams: int, forbidden: Sequence[int] = SUPPRESSED) -> np.ndarray:
+    """The most likely string that beam search finds: tokens (N, T) for z (N, S, Z). One beam is greedy decoding.
+
+    Strings are compared by log p(x | z), their end included, without length normalisation. The beams hold unfinished
+    strings only; every way of ending one of them is compared with the best finished string so far, and a sequence is
+    done once no unfinished string can overtake it. For the parallel and the self-fed emitter, whose steps are
+    independent given z, this finds the most likely string of all with two beams already.
+
+    Raises:
+        ConfigError: fewer than one beam.
+    """
+    require(beams >= 1, f"beams is {beams}: must be at least 1")
+    if beams == 1:
+        return decode_greedy(model, z, forbidden)
+    return _in_parts(model, z, max(1, ROWS // beams), lambda part: _search(model, part, beams, forbidden))
+
+
+def _in_parts(model: LatentTextModel, z: Tensor, rows: int, run: Callable[[Tensor], Tensor]) -> np.ndarray:
+    """Tokens (N, T) of z (N, S, Z), `rows` at a time through `run`, cut behind the longest row's `EOS`; int64."""
+    with inference(model):
+        parts = [run(part).cpu().numpy() for part in z.split(rows) if len(part)]
+    tokens = np.concatenate([np.zeros((0, model.max_tokens), dtype=np.int64), *parts])  # (N, T_max)
+    longest = int((tokens != EOS).sum(1).max(initial=0))
+    return tokens[:, : longest + 1]
+
+
+def _emit(model: LatentTextModel, z: Tensor, pick: Callable[[Tensor, Tensor, int], Tensor], forbidden: Sequence[int]) -> Tensor:
+    """Decode step by step, leaving out sequences that have ended: tokens (B, T_max) for z (B, S, Z).
+
+    `pick(logits (b, V), rows (b,), position)` chooses the next symbols (b,) of the named rows.
+    """
+    tokens = torch.full((z.shape[0], model.max_tokens), EOS, device=z.device)  # (B, T_max)
+    rows = torch.arange(z.shape[0], device=z.device)
+    previous = torch.full_like(rows, EOS)
+    running = torch.ones_like(rows, dtype=torch.bool)
+    state = model.decoder.start(z)
+    for position in range(model.max_tokens - 1):
+        logits, state = model.decoder.step(previous, state)
+        logits[:, list(forbidden)] = -math.inf
+        previous = torch.where(running, pick(logits, rows, position), EOS)  # (b,)
+        tokens[rows, position] = previous
+        running = running & (previous != EOS)
+        left = running.nonzero()[:, 0]
+        if len(left) == 0:
+            break
+        if len(left) <= 0.75 * len(rows):  # copying the state costs more than a few idle rows
+            rows, previous, running, state = rows[left], previous[left], running[left], state.select(left)
+    return tokens
+
+
+def _search(model: LatentTextModel, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor:
+    """Beam search over z (B, S, Z): the best tokens (B, T_max). The W beams of a sequence stand side by side in the state."""
+    count, steps = z.shape[0], model.max_tokens
+    best = torch.full((count,), -math.inf, device=z.device, dtype=torch.float64)
+    result = torch.full((count, steps), EOS, device=z.device)  # (B, T_max)
+    rows = torch.arange(count, device=z.device)  # the sequences still searched, (b,)
+    tokens = torch.full((count, beams, steps), EOS, device=z.device)  # (b, W, T_max)
+    scores = torch.full((count, beams), -math.inf, device=z.device, dtype=torch.float64)
+    scores[:, 0] = 0.0  # all beams start alike: only one of them may branch
+    previous = torch.full((count * beams,), EOS, device=z.device)
+    state = model.decoder.start(z).select(rows.repeat_interleave(beams))
+    for position in range(steps):
+        logits, state = model.decoder.step(previous, state)  # (b * W, V)
+        reached = logits.double().log_softmax(-1).view(len(rows), beams, -1) + scores[..., None]  # (b, W, V)
+        ending, beam = reached[..., EOS].max(1)  # (b,)
+        better = ending > best[rows]
+        best[rows[better]] = ending[better]
+        result[rows[better]] = tokens[better, beam[better]]  # what is behind the unfinished string is EOS
+        if position == steps - 1:
+            break
+        reached[..., [EOS, *forbidden]] = -math.inf
+        scores, chosen = reached.flatten(1).topk(beams)  # (b, W) of W * V
+        parent, symbol = chosen // logits.shape[-1], chosen % logits.shape[-1]
+        tokens = tokens.gather(1, parent[..., None].expand_as(tokens))
+        tokens[..., position] = symbol
+        left = (scores[:, 0] > best[rows]).nonzero()[:, 0]  # a score never rises: the others cannot be overtaken any more
+        if len(left) == 0:
+            break
+        state = state.select((left[:, None] * beams + parent[left]).flatten())
+        rows, tokens, scores, previous = rows[left], tokens[left], scores[left], symbol[left].flatten()
+    return result
+
+
+def prior_samples(
+    model: LatentTextModel,
+    count: int,
+    decode: Decode,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Iterator[np.ndarray]:
+    """Strings of z from the prior, as an iterator over chunks of tokens (b, T), b <= ROWS: any count fits in memory.
+
+    `temperature` scales the noise of z, not of the symbols (that is `Sampling.temperature`). z is drawn a whole
+    chunk at a time, so with one seed the first n strings are the same whatever the count.
+
+    Raises:
+        ConfigError: a negative count or temperature.
+    """
+    require(count >= 0, f"the number of samples is {count}: must be at least 0")
+    require(temperature >= 0, f"the prior's temperature is {temperature}: must be at least 0")
+    starts = range(0, count, ROWS)
+    return (decode(model, prior_latents(model, ROWS, temperature, generator)[: count - start]) for start in starts)
+
+
+def prior_latents(model: LatentTextModel, count: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    """The z (count, S, Z) that the decoder reads, from the prior; without rungs, (count, 1, 0)."""
+    with inference(model):
+        latents = model.latents.generate(count, temperature, generator)
+        return latents[0] if latents else model.latents.empty(count, model.device)
+
+
+def encode(model: LatentTextModel, table: TokenTable) -> np.ndarray:
+    """Posterior means of every rung as flat vectors (N, D), float32, in the caller's order; D = 0 without rungs.
+
+    Rungs below the top follow the means of those above.
+
+    Raises:
+        ConfigError: a sequence is longer than the model's T_max.
+    """
+    check_fits(model, table)
+    vectors = np.zeros((len(table), latent_width(model)), dtype=np.float32)
+    if not model.latents.shapes:
+        return vectors
+    with inference(model):
+        for rows, batch in in_order(table, ROWS, model.max_tokens):
+            tokens = torch.from_numpy(batch).to(model.device)  # (B, T)
+            steps = model.latents.descend(model.evidence(tokens), temperature=0)
+            vectors[rows] = flatten_latents([step.sample for step in steps])
+    return vectors
+
+
+def latent_width(model: LatentTextModel) -> int:
+    """D: numbers in a flat latent vector, all rungs together."""
+    return sum(shape.positions * shape.channels for shape in model.latents.shapes)
+
+
+def flatten_latents(latents: Sequence[Tensor]) -> np.ndarray:
+    """z of every rung, bottom first, each (B, S, Z), as one flat vector a sequence: (B, D), float32."""
+    return torch.cat([z.flatten(1) for z in latents], dim=1).float().cpu().numpy()  # (B, D)
+
+
+def bottom_of(model: LatentTextModel, vectors: np.ndarray) -> Tensor:
+    """The z (N, S, Z) that the decoder reads, from flat vectors (N, D): the bottom rung comes first in them.
+
+    Raises:
+        ConfigError: the vectors are not (N, D) for this model, or hold a number that is not finite.
+    """
+    expected = latent_width(model)
+    if vectors.ndim != 2 or vectors.shape[1] != expected:
+        raise ConfigError(
+            f"latent vectors are of shape {vectors.shape}: this model takes (N, {expected}); give vectors that this model encoded"
+        )
+    require(bool(np.isfinite(vectors).all()), "latent vectors hold a number that is not finite: remove those rows")
+    shape = model.latents.bottom
+    width = shape.positions * shape.channels
+    flat = torch.from_numpy(np.ascontiguousarray(vectors[:, :width], dtype=np.float32))  # (N, S * Z)
+    return flat.view(len(vectors), shape.positions, shape.channels).to(model.device)
+
+
+def interpolate_linear(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
+    """Flat vectors (steps, D), float32, on the straight line from start (D,) to end (D,), both ends exact.
+
+    Raises:
+        ConfigError: fewer than two steps, or ends of different widths.
+    """
+    return _blend(start, end, steps, lambda share: (1 - share, share))
+
+
+def interpolate_spherical(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
+    """Flat vectors (steps, D), float32, along the arc from start (D,) to end (D,), both ends exact (Shoemake 1985).
+
+    Between samples of a Gaussian the norm stays typical, which it does not on the straight line. Where the arc is
+    not defined (an end at zero, ends along one line) it is the straight line.
+
+    Raises:
+        ConfigError: fewer than two steps, or ends of different widths.
+    """
+    a, b = start.astype(np.float64), end.astype(np.float64)
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    cosine = float(a @ b) / norms if a.shape == b.shape and norms > 0 else 1.0
+    angle = math.acos(max(-1.0, min(1.0, cosine)))
+    if math.sin(angle) < 1e-4:
+        return interpolate_linear(start, end, steps)
+    return _blend(start, end, steps, lambda t: (np.sin((1 - t) * angle) / math.sin(angle), np.sin(t * angle) / math.sin(angle)))
+
+
+def _blend(
+    start: np.ndarray, end: np.ndarray, steps: int, weights: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    require(steps >= 2, f"steps is {steps}: must be at least 2, the start and the end")
+    require(start.shape == end.shape and start.ndim == 1, f"the ends have shapes {start.shape} and {end.shape}: give two of one width")
+    of_start, of_end = weights(np.linspace(0.0, 1.0, steps))  # (steps,)
+    path = (of_start[:, None] * start + of_end[:, None] * end).astype(np.float32)  # (steps, D)
+    path[0], path[-1] = start, end
+    return path

@@ -1,0 +1,40 @@
+"""Runs on the Hugging Face hub: fetched and published as they stand in their folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from textvae.errors import RunError
+
+FILES = ("config.json", "tokenizer.json", "weights.safetensors", "README.md", "metrics.jsonl", "environment.json")
+"""What of a run is worth publishing: all but the training state."""
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a name reads like `user/model`."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
+
+
+def fetch(name: str) -> Path:
+    """Download a published run and return its folder; raises `RunError` where there is none or no network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise RunError(f"{name} is neither a local folder nor a run on the hub that can be reached: check the name or the network") from error
+
+
+def publish(folder: Path, name: str) -> str:
+    """Upload a run's folder as `user/model` and return its address; raises `RunError` where that is refused."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        api = HfApi()
+        api.create_repo(name, exist_ok=True)
+        return str(api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=list(FILES)))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise RunError(f"{name} could not be published ({str(error).splitlines()[0]}): log in with `hf auth login`, or check the name") from error

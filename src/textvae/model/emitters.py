@@ -1,0 +1,178 @@
+"""Emitters: from one context vector a step (and z) to the logits of every step, and one step at a time for generation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from textvae.data.tokens import EOS, UNK
+from textvae.model.tokens import shifted
+from textvae.nn.recurrent import Recurrent, State
+from textvae.shapes import MapShape
+
+
+@final
+@dataclass(frozen=True)
+class EmitterState:
+    """Where generation stands: the context of every step (B, T_max, C), the next position, and the recurrent state."""
+
+    context: Tensor
+    position: int
+    recurrent: State = ()
+    fed: Tensor | None = None
+    """The symbols (B,) that a self-fed emitter reads next, whatever was emitted."""
+
+    def select(self, rows: Tensor) -> EmitterState:
+        """The state of the named rows only (they may repeat), as beam search and finished sequences need."""
+        fed = None if self.fed is None else self.fed[rows]
+        return replace(self, context=self.context[rows], recurrent=tuple(part[:, rows] for part in self.recurrent), fed=fed)
+
+
+class Emitter(nn.Module, ABC):
+    """p(x | z) given the expander's context (B, T, C) and z (B, S, Z)."""
+
+    @abstractmethod
+    def forward(self, context: Tensor, z: Tensor, tokens: Tensor) -> Tensor:
+        """Logits of every step, (B, T, V), for tokens (B, T)."""
+
+    @abstractmethod
+    def start(self, context: Tensor, z: Tensor) -> EmitterState:
+        """The state before the first symbol, from the context of all T_max steps."""
+
+    @abstractmethod
+    def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
+        """Logits of the next symbol, (B, V), after the symbol before it, (B,); and the state that follows."""
+
+
+@final
+class ParallelEmitter(Emitter):
+    """Predicts every position at once from its context alone: given z, symbols are independent.
+
+    Its likelihood counts positions up to and including the first `EOS`, which is a proper distribution over strings.
+    """
+
+    def __init__(self, context: MapShape, vocabulary: int) -> None:
+        super().__init__()
+        self.output = nn.Linear(context.channels, vocabulary)
+
+    def forward(self, context: Tensor, z: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V); the tokens only say how many steps."""
+        return self.output(context[:, : tokens.shape[1]])
+
+    def start(self, context: Tensor, z: Tensor) -> EmitterState:
+        """Nothing but the context."""
+        return EmitterState(context, 0)
+
+    def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
+        """Logits (B, V) of the next position; what came before does not matter."""
+        return self.output(state.context[:, state.position]), replace(state, position=state.position + 1)
+
+
+@final
+class RecurrentCore(nn.Module):
+    """The recurrent network both recurrent emitters share: reads the previous symbol and the context, starts from z.
+
+    z stands at every step (through the context) and in the initial state (a linear layer of its mean over
+    positions: all S are latent variables with a prior, so none is masked).
+    """
+
+    def __init__(
+        self,
+        context: MapShape,
+        latent: MapShape,
+        vocabulary: int,
+        cell: Literal["lstm", "gru"],
+        hidden: int,
+        layers: int = 1,
+        embedding: int = 128,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.recurrent = Recurrent(cell, embedding + context.channels, hidden, layers, dropout)
+        self.initial = nn.Linear(latent.channels, self.recurrent.states * layers * hidden) if latent.channels else None
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden, vocabulary)
+
+    def initial_state(self, z: Tensor) -> State:
+        """The state before the first step, each part (layers, B, H), from z (B, S, Z)."""
+        core = self.recurrent
+        if self.initial is None:
+            return core.zeros(z)
+        parts = torch.tanh(self.initial(z.mean(1))).view(z.shape[0], core.states, core.layers, core.hidden)
+        return tuple(parts[:, i].transpose(0, 1) for i in range(core.states))  # states x (layers, B, H)
+
+    def forward(self, symbols: Tensor, context: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits (B, T, V) for the symbols before each step (B, T) and their context (B, T, C)."""
+        x = torch.cat([self.dropout(self.embedding(symbols)), context], dim=-1)  # (B, T, E + C)
+        output, state = self.recurrent(x, state)
+        return self.output(self.dropout(output)), state
+
+    def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
+        """One step of generation: logits (B, V) after the symbols (B,)."""
+        here = state.context[:, state.position : state.position + 1]  # (B, 1, C)
+        logits, recurrent = self.forward(previous[:, None], here, state.recurrent)
+        return logits[:, 0], replace(state, position=state.position + 1, recurrent=recurrent)
+
+
+@final
+class RecurrentEmitter(Emitter):
+    """Teacher-forced recurrent emitter: every symbol is read before the next is predicted. Word dropout hides some of them."""
+
+    def __init__(self, core: RecurrentCore, word_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.core = core
+        self.word_dropout = word_dropout
+
+    def forward(self, context: Tensor, z: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V) given the true symbols before each step."""
+        symbols = shifted(tokens)  # (B, T)
+        if self.training and self.word_dropout > 0:
+            hidden = torch.rand(symbols.shape, device=symbols.device) < self.word_dropout
+            symbols = symbols.masked_fill(hidden & (symbols != EOS), UNK)
+        logits, _ = self.core(symbols, context[:, : tokens.shape[1]], self.core.initial_state(z))
+        return logits
+
+    def start(self, context: Tensor, z: Tensor) -> EmitterState:
+        """The initial state from z."""
+        return EmitterState(context, 0, self.core.initial_state(z))
+
+    def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
+        """Logits (B, V) after the symbols (B,) that were really emitted."""
+        return self.core.step(previous, state)
+
+
+@final
+class SelfFedEmitter(Emitter):
+    """The study's recurrent emitter: in training too it reads its own most likely symbols, never the true ones.
+
+    Given z the fed symbols are a function of z alone, so steps are independent given z and the likelihood is exact.
+    """
+
+    def __init__(self, core: RecurrentCore) -> None:
+        super().__init__()
+        self.core = core
+
+    def forward(self, context: Tensor, z: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V) along the emitter's own greedy path."""
+        state = self.start(context, z)
+        steps = []
+        for _ in range(tokens.shape[1]):
+            logits, state = self.step(tokens[:, 0], state)
+            steps.append(logits)
+        return torch.stack(steps, dim=1)  # (B, T, V)
+
+    def start(self, context: Tensor, z: Tensor) -> EmitterState:
+        """The initial state from z; the first symbol read is the boundary."""
+        fed = torch.full((z.shape[0],), EOS, device=z.device)
+        return EmitterState(context, 0, self.core.initial_state(z), fed)
+
+    def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
+        """Logits (B, V) after its own most likely symbols; what was emitted does not matter."""
+        assert state.fed is not None
+        logits, after = self.core.step(state.fed, state)
+        return logits, replace(after, fed=logits.detach().argmax(-1))

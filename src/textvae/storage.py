@@ -1,0 +1,53 @@
+"""Writing files so that nothing is ever half-written: temporary file, fsync, rename."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from textvae.errors import RunError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file's content in one step; after a crash the path holds the old content or the new, whole.
+
+    Raises `RunError` where the disk is full or the folder cannot be written.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise RunError(_cannot_write(path, error)) from error
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write plain data as indented JSON, atomically."""
+    write_atomically(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a file."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise RunError(_cannot_write(path, error)) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{path}: the disk is full, and what stood there before is untouched: free some space and run again with --resume"
+    return f"{path}: cannot be written ({error.strerror}): choose another folder with --out, or change its permissions"

@@ -1,0 +1,38 @@
+"""metrics.jsonl: one line of plain data an evaluation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, final
+
+from textvae.storage import append_line, write_atomically
+
+
+@final
+class MetricsLog:
+    """The history of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, metrics: dict[str, Any]) -> None:
+        """Add one evaluation."""
+        append_line(self.path, json.dumps(metrics))
+
+    def read(self) -> list[dict[str, Any]]:
+        """All evaluations so far; a last line that a crash cut short is left out."""
+        if not self.path.exists():
+            return []
+        records = []
+        for text in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+        return records
+
+    def cut_after(self, step: int) -> None:
+        """Forget what came after a step: a resumed run writes it again."""
+        kept = [json.dumps(record) for record in self.read() if record["step"] <= step]
+        write_atomically(self.path, "".join(f"{text}\n" for text in kept).encode())

@@ -1,0 +1,66 @@
+"""A quick look at the valid split during training: one sample a line, at most a fixed number of lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from textvae.config import ObjectiveSettings
+from textvae.data.batches import in_order
+from textvae.data.tokens import TokenTable
+from textvae.evaluation.diagnostics import active_units, survey
+from textvae.generation import inference
+from textvae.model.text_model import LatentTextModel
+from textvae.training.objective import batch_means, loss_of
+
+MONITOR_LINES = 2_000
+"""Most lines of valid that are looked at during training; `textvae evaluate` measures them all."""
+
+MONITOR_BATCH = 256
+
+
+@final
+@dataclass(frozen=True)
+class Glance:
+    """What a look at valid showed, in nats a sequence."""
+
+    loss: float
+    """The objective at its largest beta, free bits included: comparable between steps whatever the schedule did."""
+
+    distortion: float
+    rate_per_rung: list[float]
+    active_units_per_rung: list[int]
+
+    @property
+    def rate(self) -> float:
+        """Sum over rungs."""
+        return sum(self.rate_per_rung)
+
+    def as_metrics(self) -> dict[str, Any]:
+        """The `valid` part of a line of metrics.jsonl."""
+        return {
+            "elbo": -self.distortion - self.rate,
+            "distortion": self.distortion,
+            "rate": self.rate,
+            "rate_per_rung": self.rate_per_rung,
+            "active_units_per_rung": self.active_units_per_rung,
+            "loss": self.loss,
+        }
+
+
+def glance(model: LatentTextModel, table: TokenTable, objective: ObjectiveSettings) -> Glance:
+    """Measure (at most) the first `MONITOR_LINES` of a table with noise that is the same at every look."""
+    some = table if len(table) <= MONITOR_LINES else table.select(np.arange(MONITOR_LINES))
+    generator = torch.Generator(model.device).manual_seed(0)
+    total = torch.zeros(2 + len(model.latents.shapes), dtype=torch.float64)
+    with inference(model):
+        for rows, batch in in_order(some, MONITOR_BATCH, model.max_tokens):
+            terms = model(torch.from_numpy(batch).to(model.device), generator)
+            loss = loss_of(terms, objective.beta, objective)
+            total += torch.cat([loss[None], batch_means(terms)]).double().cpu() * len(rows)
+    loss_mean, distortion, *rates = (total / len(some)).tolist()
+    active = active_units(survey(model, some, generator)) if rates else []
+    return Glance(loss_mean, distortion, rates, active)

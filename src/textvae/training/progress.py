@@ -1,0 +1,96 @@
+"""The progress of a training run for people: one live line on a terminal, one line an evaluation elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from textvae.training.hooks import Hook, StepRecord
+
+REFRESH_SECONDS = 1.0
+"""How often running means are read: each reading waits for the device."""
+
+
+@final
+class ProgressLine(Hook):
+    """Steps, time left, distortion, rate (and rate a rung), beta; a line an evaluation; warnings, each told once."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed}/{task.total} steps"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("{task.fields[terms]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=1, terms="")
+        self._shown = 0.0
+        self._told: set[str] = set()
+        self._began = (0.0, 0)
+
+    def on_start(self, steps: int, done: int) -> None:
+        """Show the bar."""
+        self._began = (time.perf_counter(), done)
+        self._bar.update(self._task, total=steps, completed=done)
+        self._bar.start()
+
+    def on_step(self, record: StepRecord) -> None:
+        """Move the bar, at most once a second."""
+        now = time.perf_counter()
+        if self._bar.disable or now - self._shown < REFRESH_SECONDS:
+            return
+        self._shown = now
+        distortion, *rates = record.window.read()
+        self._bar.update(self._task, completed=record.step, terms=f"{_terms(distortion, rates)}  β {record.beta:.2f}")
+
+    def on_evaluation(self, metrics: dict[str, Any]) -> None:
+        """Print the valid split's numbers."""
+        valid, now = metrics["valid"], time.perf_counter()
+        began, before = self._began
+        total = self._bar.tasks[0].total or 1
+        done = max(1, metrics["step"] - before)
+        left = (now - began) / done * max(0, total - metrics["step"])
+        self.console.print(
+            f"step {metrics['step']:>6}/{total:.0f}  {_clock(now - began)} (left {_clock(left)})  valid ELBO {valid['elbo']:.2f} = "
+            f"-({_terms(valid['distortion'], valid['rate_per_rung'])}) nats  β {metrics['beta']:.2f}  "
+            f"active units {sum(valid['active_units_per_rung'])}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def on_warning(self, message: str) -> None:
+        """Print a warning the first time it is told."""
+        if message not in self._told:
+            self._told.add(message)
+            self.console.print(f"note: {message}", style="yellow", highlight=False, soft_wrap=True)
+
+    def on_interrupt(self, step: int) -> None:
+        """Leave the terminal as it was."""
+        self._bar.stop()
+
+    def on_end(self, summary: dict[str, Any]) -> None:
+        """Leave the terminal as it was."""
+        self._bar.stop()
+        self.console.print(
+            f"done: {summary['steps']} steps in {_clock(summary['seconds'])}; kept the weights of step {summary['kept_step']}", highlight=False
+        )
+
+
+def _terms(distortion: float, rates: list[float]) -> str:
+    rungs = f" [{' '.join(f'{rate:.2f}' for rate in rates)}]" if len(rates) > 1 else ""
+    return f"distortion {distortion:.2f} + rate {sum(rates):.2f}{rungs}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

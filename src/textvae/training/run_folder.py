@@ -1,0 +1,167 @@
+"""A run is a folder: settings, tokenizer, weights, training state, metrics and a model card (DESIGN, section 5)."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from textvae.architectures import find_architecture
+from textvae.config import SCHEMA_VERSION
+from textvae.data.tokenizers import Tokenizer
+from textvae.data.tokens import TokenTable
+from textvae.errors import ConfigError, RunError
+from textvae.model.text_model import LatentTextModel
+from textvae.settings import RunSettings, from_dict, to_dict
+from textvae.storage import write_json
+from textvae.training.checkpoint import read_tensors
+
+
+@final
+@dataclass(frozen=True)
+class RunConfig:
+    """What rebuilds the model and the data pipeline."""
+
+    settings: RunSettings
+    vocabulary_size: int
+    max_length: int
+    """Tokens of the longest line, the end symbol not counted."""
+
+    fingerprint: str
+    """Of the training tokens: resuming on another corpus than the run began with is refused."""
+
+    steps: int
+    """Steps of the whole run; minutes and epochs are resolved into it once, so that resume follows the same schedules."""
+
+    def build(self) -> LatentTextModel:
+        """The model, freshly initialised."""
+        family = find_architecture(self.settings.architecture)
+        return family.build(self.settings.model, self.vocabulary_size, self.max_length + 1)
+
+
+@final
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run stands here."""
+        return (self.path / "config.json").exists()
+
+    def claim(self) -> None:
+        """Make sure that a new run may be written here; raises `RunError` where one stands already."""
+        if self.exists:
+            raise RunError(f"{self.path} already holds a run: go on with it by --resume, or choose another folder with --out")
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file, not a folder: choose another --out")
+
+    def save(self, config: RunConfig, tokenizer: Tokenizer) -> None:
+        """Write `tokenizer.json` and, last, `config.json`: a folder with a config is a run."""
+        settings = to_dict(config.settings)
+        write_json(self.path / "tokenizer.json", tokenizer.to_json())
+        write_json(
+            self.path / "config.json",
+            {
+                "schema": SCHEMA_VERSION,
+                "textvae": version("textvae"),
+                "vocabulary_size": config.vocabulary_size,
+                "max_length": config.max_length,
+                "fingerprint": config.fingerprint,
+                "steps": config.steps,
+                **settings,
+            },
+        )
+
+    def load(self) -> tuple[RunConfig, Tokenizer]:
+        """Read settings and tokenizer; raises `RunError` for a folder that is no run, is damaged, or comes from a newer version."""
+        data = self._read("config.json")
+        schema = data.get("schema")
+        if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+            raise RunError(
+                f"{self.path}/config.json has schema {schema}, this textvae reads up to {SCHEMA_VERSION}: install a newer textvae"
+            )
+        try:
+            parts = {key: data[key] for key in ("preset", "corpus", "model", "objective", "training")}
+            config = RunConfig(
+                from_dict(parts), int(data["vocabulary_size"]), int(data["max_length"]), str(data["fingerprint"]), int(data["steps"])
+            )
+        except (KeyError, ValueError, TypeError, ConfigError) as error:
+            raise RunError(f"{self.path}/config.json is damaged ({error}): restore it from a copy, or train the run again") from error
+        return config, Tokenizer.from_json(self._read("tokenizer.json"))
+
+    def load_weights(self, model: LatentTextModel) -> None:
+        """Put the kept weights into the model; raises `RunError` where they do not fit."""
+        tensors, _ = read_tensors(self.path / "weights.safetensors")
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            told = " ".join(str(error).split())
+            raise RunError(f"{self.path}/weights.safetensors does not fit config.json ({told[:200]}): restore the run, or train it anew") from error
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        if not self.path.exists():
+            raise RunError(f"{self.path} does not exist: give the folder of a run that `textvae train` wrote")
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{self.path} is not a run, it has no {name}: give the folder of a run that `textvae train` wrote") from None
+        except (ValueError, OSError) as error:
+            raise RunError(f"{path} is damaged ({error}): restore it from a copy, or train the run again") from error
+        if not isinstance(data, dict):
+            raise RunError(f"{path} is damaged (it holds no object): restore it from a copy, or train the run again")
+        return data
+
+    def save_environment(self, device: str, seconds: float) -> None:
+        """Write versions, device, git revision and wall time."""
+        packages = ("textvae", "torch", "numpy", "lightning-fabric", "safetensors")
+        write_json(
+            self.path / "environment.json",
+            {
+                "python": sys.version.split()[0],
+                "platform": platform.platform(),
+                "packages": {name: version(name) for name in packages},
+                "device": device,
+                "git_revision": _git_revision(),
+                "training_seconds": seconds,
+                "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            },
+        )
+
+    @property
+    def training_seconds(self) -> float:
+        """Wall-clock seconds of training so far; 0 for a run without a checkpoint."""
+        path = self.path / "training.json"
+        return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
+
+
+def fingerprint_of(table: TokenTable) -> str:
+    """A short hash of a table of tokens."""
+    digest = blake2b(np.ascontiguousarray(table.tokens.astype(np.int64)), digest_size=8)
+    digest.update(np.ascontiguousarray(table.offsets.astype(np.int64)))
+    return digest.hexdigest()
+
+
+def with_steps(settings: RunSettings, steps: int) -> RunSettings:
+    """The settings with the number of steps fixed, as a run's config keeps them."""
+    return replace(settings, training=replace(settings.training, steps=steps, epochs=None, minutes=None))
+
+
+def _git_revision() -> str | None:
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

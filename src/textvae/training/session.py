@@ -1,0 +1,86 @@
+"""A training run from settings to a finished folder: start it, or go on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from textvae.config import require
+from textvae.data.corpora import Prepared, load_corpus, prepare
+from textvae.data.tokenizers import Tokenizer
+from textvae.errors import RunError
+from textvae.model.text_model import LatentTextModel
+from textvae.settings import RunSettings
+from textvae.training.budget import steps_of
+from textvae.training.hooks import Hook, Hooks
+from textvae.training.model_card import write_card
+from textvae.training.objective import check_objective
+from textvae.training.run_folder import RunConfig, RunFolder, fingerprint_of, with_steps
+from textvae.training.trainer import Trainer
+
+
+def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
+    """Train a new run in the folder `out`; True if it ran to its end, False if the user stopped it (it can be resumed).
+
+    Raises:
+        UserError: anything the user can mend about the corpus, the settings or the folder.
+    """
+    folder = RunFolder(out)
+    folder.claim()
+    data = _prepared(settings, hooks)
+    torch.manual_seed(settings.training.seed)
+    config = RunConfig(settings, data.tokenizer.vocabulary_size, data.max_length, fingerprint_of(data.tables["train"]), 0)
+    model = config.build()
+    _check(settings, model)
+    steps = steps_of(model, data, settings.objective, settings.training)
+    config = replace(config, settings=with_steps(settings, steps), steps=steps)
+    folder.save(config, data.tokenizer)
+    return _train(folder, config, model, data, hooks)
+
+
+def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
+    """Go on with the run in the folder `out` where its last checkpoint stands, to the same weights as without the stop.
+
+    Raises:
+        RunError: no run there, a damaged one, or a corpus that is not the one the run began with.
+    """
+    folder = RunFolder(out)
+    config, tokenizer = folder.load()
+    data = _prepared(config.settings, hooks, tokenizer, config.max_length)
+    if fingerprint_of(data.tables["train"]) != config.fingerprint:
+        raise RunError(
+            f"{folder.path}: the training lines of {config.settings.corpus.path} are not those the run began with: "
+            "put the old file back, or train a new run"
+        )
+    torch.manual_seed(config.settings.training.seed)
+    return _train(folder, config, config.build(), data, hooks)
+
+
+def _prepared(settings: RunSettings, hooks: Sequence[Hook], tokenizer: Tokenizer | None = None, max_length: int | None = None) -> Prepared:
+    corpus = replace(settings.corpus, max_length=max_length) if max_length else settings.corpus
+    data = prepare(load_corpus(corpus, settings.training.seed), corpus, tokenizer)
+    for notice in data.notices:
+        Hooks(tuple(hooks)).on_warning(notice)
+    return data
+
+
+def _check(settings: RunSettings, model: LatentTextModel) -> None:
+    check_objective(settings.objective, getattr(settings.model, "latent", None), model.decoder.auxiliary is not None)
+    require(model.max_tokens >= 2, "every line is empty: there is nothing to learn")
+
+
+def _train(folder: RunFolder, config: RunConfig, model: LatentTextModel, data: Prepared, hooks: Sequence[Hook]) -> bool:
+    settings = config.settings
+    trainer = Trainer(model, data, settings.objective, settings.training, config.steps, folder.path, hooks)
+    if (folder.path / "training.safetensors").exists():
+        trainer.resume()
+    position = trainer.fit()
+    folder.save_environment(str(model.device), position.seconds)
+    if not position.finished:
+        return False
+    kept = [record for record in trainer.metrics.read() if record["step"] == position.best_step]
+    write_card(folder.path, config, model.parameter_count, kept[-1], position.seconds)
+    return True

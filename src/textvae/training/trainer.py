@@ -1,0 +1,232 @@
+"""The training loop: one readable path from batches to weights, on Fabric's devices and precision."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from textvae.config import ObjectiveSettings, TrainingSettings
+from textvae.data.batches import BucketedBatches
+from textvae.data.corpora import Prepared
+from textvae.errors import TrainingError
+from textvae.evaluation.table import collapse_warning
+from textvae.model.text_model import LatentTextModel
+from textvae.training.averages import WeightAverage
+from textvae.training.checkpoint import Position, load_training, save_training, write_tensors
+from textvae.training.engine import launch
+from textvae.training.hooks import Hook, Hooks, StepRecord
+from textvae.training.interrupt import StopRequest
+from textvae.training.metrics import MetricsLog
+from textvae.training.monitor import Glance, glance
+from textvae.training.objective import batch_means, loss_of
+from textvae.training.schedules import beta_at, learning_rate_at
+from textvae.training.window import Window
+
+CHECK_EVERY = 50
+"""Steps between looks at whether all terms are still numbers (each look waits for the device)."""
+
+EVALUATIONS = 20
+"""Looks at valid during a run, unless `training.evaluate_every` says otherwise."""
+
+PLATEAU = 2
+"""Evaluations without a better valid loss before `decay = "plateau"` halves the learning rate."""
+
+
+@final
+class LossOfBatch(nn.Module):
+    """Model and objective as one module, so that every wrapper (precision, data parallel) sees one forward pass."""
+
+    def __init__(self, model: LatentTextModel, objective: ObjectiveSettings) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, tokens: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+        """The loss (scalar) and the batch means of its terms (1 + L,) for tokens (B, T)."""
+        terms = self.model(tokens)
+        return loss_of(terms, beta, self.objective), batch_means(terms)
+
+
+@final
+class Trainer:
+    """Trains a model on a prepared corpus in a run's folder, and can go on where it was stopped."""
+
+    def __init__(
+        self,
+        model: LatentTextModel,
+        data: Prepared,
+        objective: ObjectiveSettings,
+        settings: TrainingSettings,
+        steps: int,
+        folder: Path,
+        hooks: Sequence[Hook] = (),
+    ) -> None:
+        self.model, self.data, self.objective, self.settings = model, data, objective, settings
+        self.steps, self.folder = steps, folder
+        self.every = settings.evaluate_every or max(1, steps // EVALUATIONS)
+        self.hooks = Hooks(tuple(hooks))
+        self.fabric = launch(settings)
+        self.optimizer = optimizer_for(model, settings)
+        self.module, self.engine = self.fabric.setup(LossOfBatch(model, objective), self.optimizer)
+        self.average = WeightAverage(model, settings.average) if settings.average else None
+        self.batches = BucketedBatches(
+            data.training_table,
+            settings.batch,
+            settings.seed,
+            model.max_tokens,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
+        )
+        self.position = Position()
+        self.metrics = MetricsLog(folder / "metrics.jsonl")
+        self.window = Window(1 + len(model.latents.shapes), model.device)
+
+    def resume(self) -> None:
+        """Take up the state of the run's last checkpoint."""
+        self.position = load_training(self.folder, self.model, self.optimizer, self.average)
+        self.metrics.cut_after(self.position.step)
+
+    def fit(self) -> Position:
+        """Train to the last step, to early stopping or to the user's Ctrl-C; the run's folder then holds a whole checkpoint.
+
+        Raises:
+            TrainingError: a term of the loss was not a number, or memory ran out. The last good checkpoint stays.
+        """
+        self.hooks.on_start(self.steps, self.position.step)
+        self.model.train()
+        try:
+            with StopRequest() as stop:
+                for tokens in self._endless_batches():
+                    if self.position.step >= self.steps or self.position.finished:
+                        break
+                    self._step(tokens)
+                    if self.position.step % self.every == 0 or self.position.step == self.steps:
+                        self._evaluate()
+                        self._checkpoint()
+                    if stop.asked:
+                        self._checkpoint()
+                        self.hooks.on_interrupt(self.position.step)
+                        return self.position
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"memory ran out at step {self.position.step} with batches of {self.settings.batch} lines: "
+                "lower training.batch or corpus.max_length, then run again (with --resume to keep the steps done)"
+            ) from error
+        self._finish()
+        return self.position
+
+    def _endless_batches(self) -> Iterator[Tensor]:
+        """Batches (B, T) from the position on, epoch after epoch; the position counts what was taken."""
+        position = self.position
+        while True:
+            for batch in self.batches.iterate(position.epoch, position.batch):
+                position.batch += 1
+                yield torch.from_numpy(batch).to(self.fabric.device, non_blocking=True)
+            position.epoch, position.batch = position.epoch + 1, 0
+
+    def _step(self, tokens: Tensor) -> None:
+        started = time.perf_counter()
+        position = self.position
+        beta = beta_at(position.step, self.steps, self.objective)
+        rate = learning_rate_at(position.step, self.steps, self.settings, position.halvings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss, means = self.module(tokens, beta)
+        self.fabric.backward(loss)
+        if self.settings.clip:
+            self.fabric.clip_gradients(self.module, self.engine, max_norm=self.settings.clip, error_if_nonfinite=False)
+        self.engine.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(position.step)
+        self.window.add(means)
+        position.step += 1
+        if position.step % CHECK_EVERY == 0:
+            self._check_numbers()
+        position.seconds += time.perf_counter() - started
+        self.hooks.on_step(StepRecord(position.step, self.steps, position.epoch, beta, rate, self.window))
+
+    def _check_numbers(self) -> None:
+        """Stop where a term is not a number, before anything of it reaches a checkpoint."""
+        bad = self.window.first_bad()
+        if bad:
+            names = ", ".join("distortion" if i == 0 else f"rate of rung {i}" for i in bad)
+            raise TrainingError(
+                f"the {names} is no longer a number near step {self.position.step}; the last good checkpoint is kept: "
+                "lower training.learning_rate or training.clip, and run again"
+            )
+
+    def _evaluate(self) -> None:
+        started = time.perf_counter()
+        position = self.position
+        self._check_numbers()
+        with self._kept_weights():
+            seen = glance(self.model, self.data.tables["valid"], self.objective)
+            better = seen.loss < position.best_loss
+            if better or self.settings.keep == "last":
+                position.best_loss, position.best_step = min(seen.loss, position.best_loss), position.step
+                if self.fabric.is_global_zero:
+                    write_tensors(self.folder / "weights.safetensors", self.model.state_dict())
+        position.stale = 0 if better else position.stale + 1
+        if self.settings.decay == "plateau" and position.stale and position.stale % PLATEAU == 0:
+            position.halvings += 1
+        if self.settings.patience is not None and position.stale >= self.settings.patience:
+            position.finished = True
+        position.seconds += time.perf_counter() - started
+        self._report(seen)
+
+    def _report(self, seen: Glance) -> None:
+        """Write the line of metrics and warn of a collapse once beta has its full weight."""
+        position = self.position
+        distortion, *rates = self.window.read()
+        self.window.reset()
+        metrics: dict[str, Any] = {
+            "step": position.step,
+            "epoch": position.epoch,
+            "seconds": round(position.seconds, 3),
+            "beta": beta_at(position.step, self.steps, self.objective),
+            "learning_rate": learning_rate_at(position.step - 1, self.steps, self.settings, position.halvings),
+            "train": {"distortion": distortion, "rate": sum(rates), "rate_per_rung": rates},
+            "valid": seen.as_metrics(),
+        }
+        if self.fabric.is_global_zero:
+            self.metrics.append(metrics)
+        self.hooks.on_evaluation(metrics)
+        if metrics["beta"] >= self.objective.beta > 0 and seen.rate_per_rung:
+            warning = collapse_warning(seen.rate_per_rung, sum(seen.active_units_per_rung))
+            if warning:
+                self.hooks.on_warning(warning)
+
+    def _kept_weights(self) -> Any:
+        """The block in which the model holds the weights that are kept: the averages, where there are any."""
+        return self.average.applied() if self.average is not None else nullcontext()
+
+    def _checkpoint(self) -> None:
+        self._check_numbers()
+        if self.fabric.is_global_zero:
+            save_training(self.folder, self.model, self.optimizer, self.average, self.position)
+        self.hooks.on_checkpoint(self.folder)
+
+    def _finish(self) -> None:
+        self.position.finished = True
+        self._checkpoint()
+        self.hooks.on_end({"steps": self.position.step, "seconds": self.position.seconds, "kept_step": self.position.best_step})
+
+
+def optimizer_for(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay, or as the study with the decay in the gradient; fused, one pass over the weights."""
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    told = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in told or "out of memory" in told

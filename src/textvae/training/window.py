@@ -1,0 +1,41 @@
+"""Running means of a batch's terms, kept on the device until somebody looks."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+
+@final
+class Window:
+    """Sums of the terms since the last reset, and the first step whose terms were not numbers.
+
+    Adding costs a few tensor operations and never waits for the device; `read` and `first_bad` do.
+    """
+
+    def __init__(self, terms: int, device: torch.device) -> None:
+        self._sums = torch.zeros(terms, device=device)
+        self._bad = torch.zeros(terms, dtype=torch.bool, device=device)
+        self._count = 0
+
+    def add(self, means: Tensor) -> None:
+        """Add one batch's terms, (1 + L,): distortion, then the rate of each rung."""
+        self._sums += means
+        # Once one term is not a number all become so with the next step: only the first step's culprits are kept.
+        self._bad |= ~torch.isfinite(means) & ~self._bad.any()
+        self._count += 1
+
+    def read(self) -> list[float]:
+        """Mean terms since the last reset, nats a sequence."""
+        return (self._sums / max(1, self._count)).tolist()
+
+    def first_bad(self) -> list[int]:
+        """Indices of the terms that were the first not to be numbers; empty while all are."""
+        return torch.nonzero(self._bad).flatten().tolist()
+
+    def reset(self) -> None:
+        """Start anew."""
+        self._sums.zero_()
+        self._count = 0
