@@ -287,6 +287,11 @@ class TrainingSettings:
         require(self.batch >= 1, f"training.batch is {self.batch}: must be at least 1")
         require(self.learning_rate > 0, f"training.learning_rate is {self.learning_rate}: must be above 0")
         require(0 <= self.average < 1, f"training.average is {self.average}: must be at least 0 and below 1")
+        require(self.weight_decay >= 0, f"training.weight_decay is {self.weight_decay}: must be at least 0")
+        require(self.lr_warmup >= 0, f"training.lr_warmup is {self.lr_warmup}: must be at least 0")
+        for name in ("evaluate_every", "patience"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"training.{name} is {value}: must be at least 1")
         require(self.clip >= 0, f"training.clip is {self.clip}: must be at least 0")
         require(self.seed >= 0, f"training.seed is {self.seed}: must be at least 0")
         require(self.devices >= 1, f"training.devices is {self.devices}: must be at least 1")

@@ -4,6 +4,7 @@
     rnn, hybrid, ...    default, with that architecture
     study/toy/ROW       the study's sizes and recipe (its Table 1); study/tweets/ROW its Table 2
     best/toy/ROW        ours in the same parameter budget; best/tweets/ROW
+    best/messages/ROW   ours on the built-in grammar of messages, as `make demo` trains it
 
 A preset file is TOML: `[shared.corpus]`, `[shared.model]`, `[shared.objective]` and `[shared.training]` lie under every row,
 a row is a table of the same four, named as the preset is, with a line `about`.
@@ -20,7 +21,7 @@ from textvae.architectures import architectures
 from textvae.errors import ConfigError, did_you_mean
 from textvae.layering import layered
 
-TABLES = ("study/toy", "study/tweets", "best/toy", "best/tweets")
+TABLES = ("study/toy", "study/tweets", "best/toy", "best/tweets", "best/messages")
 """The files whose rows are presets `FILE/ROW`; `default` has a file of its own."""
 
 

@@ -1,0 +1,81 @@
+"""Pictures of a run: what it cost to describe the text over training, and how much of that the latent carried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textvae.errors import ConfigError, RunError
+from textvae.training.metrics import MetricsLog
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours: told apart by everyone, and in print.
+DISTORTION, RATE, TRUTH = "#0072B2", "#E69F00", "#000000"
+RUNGS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00")
+
+
+def training_figure(run: Path, entropy: float | None = None, out: Path | None = None) -> Path:
+    """Draw distortion and rate on valid over the steps of a run; returns the path of the PNG (by default in the run's folder).
+
+    Raises:
+        RunError: the run has no metrics yet.
+        ConfigError: matplotlib is not installed.
+    """
+    records = MetricsLog(run / "metrics.jsonl").read()
+    if not records:
+        raise RunError(f"{run} has no metrics to draw: train it first")
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError:
+        raise ConfigError("pictures need matplotlib: pip install 'textvae[plots]'") from None
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    _draw_terms(left, records, entropy)
+    _draw_rates(right, records)
+    path = out or run / "training.png"
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+    return path
+
+
+def _draw_terms(axes: Axes, records: list[dict[str, Any]], entropy: float | None) -> None:
+    """Distortion + rate stacked: their sum is -ELBO, which the source's entropy bounds from below."""
+    steps = [record["step"] for record in records]
+    distortion = [record["valid"]["distortion"] for record in records]
+    rate = [record["valid"]["rate"] for record in records]
+    axes.stackplot(steps, distortion, rate, colors=[DISTORTION, RATE], alpha=0.85, labels=["distortion −log p(x|z)", "rate KL[q‖p]"])
+    if entropy is not None:
+        axes.axhline(entropy, color=TRUTH, linestyle="--", linewidth=1.5, label=f"entropy of the source, {entropy:.2f}")
+    total = [d + r for d, r in zip(distortion, rate, strict=True)]
+    lowest = total[-1] if entropy is None else entropy
+    axes.set(
+        xlabel="step",
+        ylabel="nats a sequence, valid",
+        title=f"−ELBO = distortion + rate: {total[-1]:.2f} nats at the end",
+        xlim=(steps[0], steps[-1]),
+        ylim=(0, min(max(total), 3 * lowest)),
+    )
+    axes.legend(loc="upper right", frameon=True)
+
+
+def _draw_rates(axes: Axes, records: list[dict[str, Any]]) -> None:
+    """The rate of every rung: a collapsed rung lies on the axis."""
+    steps = [record["step"] for record in records]
+    rungs = len(records[0]["valid"]["rate_per_rung"])
+    for i in range(rungs):
+        name = "rate" if rungs == 1 else f"rung {i + 1}"
+        values = [record["valid"]["rate_per_rung"][i] for record in records]
+        axes.plot(steps, values, color=RUNGS[i % len(RUNGS)], linewidth=2, label=name)
+    axes.axhline(0.1, color=TRUTH, linestyle=":", linewidth=1, label="collapse, 0.1")
+    axes.set(
+        xlabel="step",
+        ylabel="nats a sequence, valid",
+        title="what the latent carries",
+        xlim=(steps[0], steps[-1]),
+        ylim=(0, None),
+    )
+    axes.legend(loc="lower right", frameon=True)
