@@ -249,7 +249,8 @@ def prior_samples(
     """Strings of z from the prior, as an iterator over chunks of tokens (b, T), b <= ROWS: any count fits in memory.
 
     `temperature` scales the noise of z, not of the symbols (that is `Sampling.temperature`). z is drawn a whole
-    chunk at a time, so with one seed the first n strings are the same whatever the count.
+    chunk at a time, so with one seed the first n strings are the same whatever the count. The generator is on the
+    model's device.
 
     Raises:
         ConfigError: a negative count or temperature.
@@ -342,9 +343,7 @@ def interpolate_spherical(start: np.ndarray, end: np.ndarray, steps: int) -> np.
     return _blend(start, end, steps, lambda t: (np.sin((1 - t) * angle) / math.sin(angle), np.sin(t * angle) / math.sin(angle)))
 
 
-def _blend(
-    start: np.ndarray, end: np.ndarray, steps: int, weights: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-) -> np.ndarray:
+def _blend(start: np.ndarray, end: np.ndarray, steps: int, weights: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     require(steps >= 2, f"steps is {steps}: must be at least 2, the start and the end")
     require(start.shape == end.shape and start.ndim == 1, f"the ends have shapes {start.shape} and {end.shape}: give two of one width")
     of_start, of_end = weights(np.linspace(0.0, 1.0, steps))  # (steps,)

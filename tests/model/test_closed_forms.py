@@ -29,6 +29,7 @@ def as_normal(g: Gaussian) -> Normal:
     return Normal(g.mean, torch.exp(0.5 * g.log_variance))
 
 
+@settings(deadline=None)
 @given(means, log_variances, means, log_variances)
 def test_rate_is_the_kl_divergence(m: float, v: float, prior_m: float, prior_v: float) -> None:
     q, p = scalar(m, v), scalar(prior_m, prior_v)
@@ -37,13 +38,14 @@ def test_rate_is_the_kl_divergence(m: float, v: float, prior_m: float, prior_v: 
     assert q.rate(q).item() == 0
 
 
+@settings(deadline=None)
 @given(means, log_variances, means)
 def test_log_prob_is_the_normal_density(m: float, v: float, z: float) -> None:
     q, at = scalar(m, v), torch.tensor([[[z]]], dtype=torch.float64)
     torch.testing.assert_close(q.log_prob(at), as_normal(q).log_prob(at))
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.floats(-3, 3), st.floats(-2, 2), st.floats(-3, 3), st.floats(-2, 2))
 def test_merge_is_the_normalised_product_of_the_densities(m: float, v: float, prior_m: float, prior_v: float) -> None:
     evidence, prior = scalar(m, v), scalar(prior_m, prior_v)
@@ -101,9 +103,7 @@ def test_a_mixture_is_the_weighted_sum_of_its_components() -> None:
     torch.nn.init.normal_(mixture.log_variance)
     z = torch.randn(5, 1, 2)
     weights = mixture.logits.softmax(0)
-    density = sum(
-        weights[k] * Gaussian(mixture.mean[k], mixture.log_variance[k]).log_prob(z).sum((1, 2)).exp() for k in range(3)
-    )
+    density = sum(weights[k] * Gaussian(mixture.mean[k], mixture.log_variance[k]).log_prob(z).sum((1, 2)).exp() for k in range(3))
     torch.testing.assert_close(mixture().log_prob(z), torch.log(density), rtol=1e-4, atol=1e-5)
 
 

@@ -117,9 +117,7 @@ def _rows_held(model: LatentTextModel, held_tokens: int | None) -> int:
 def _sampled_terms(model: LatentTextModel, tokens: Tensor, samples: int, at_once: int, generator: torch.Generator | None) -> Tensor:
     """Distortion and the log ratio of each rung for K samples of each sequence, (1 + L, B, K) in float64, for tokens (B, T)."""
     evidence = model.evidence(tokens)
-    chunks = [
-        _one_chunk(model, evidence, tokens, min(at_once, samples - start), generator) for start in range(0, samples, at_once)
-    ]
+    chunks = [_one_chunk(model, evidence, tokens, min(at_once, samples - start), generator) for start in range(0, samples, at_once)]
     return torch.cat(chunks, dim=-1)
 
 

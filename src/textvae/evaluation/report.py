@@ -155,7 +155,7 @@ def _sizes_and_bounds(bounds: Bounds, table: TokenTable, lines: Sequence[str]) -
         "characters": characters,
         "elbo": float(bounds.elbo.mean()),
         "distortion": float(bounds.distortion.mean()),
-        "rate": sum(rates),
+        "rate": sum(rates, 0.0),
         "rate_per_rung": rates,
         "importance_bound": float(bounds.importance_bound.mean()),
         "importance_samples": bounds.importance_samples,

@@ -61,14 +61,12 @@ def evaluation_rows(e: Evaluation) -> list[tuple[str, str, str]]:
         rows.append(("entropy of the source", f"{e.entropy:.3f} nats", "no model costs less on average"))
     if e.gap is not None:
         rows.append(("gap to the truth", f"{e.gap:.3f} nats", "log p*(x) - ELBO(x), on the same lines"))
+    rows.append(("bits per character", f"{e.bits_per_character:.4f}", "from the importance bound, ends not counted as characters"))
+    if e.latent_units:
+        rows.append(("active units", f"{e.active_units} of {e.latent_units}{units}", "units that vary with the line"))
+        information = f"{e.mutual_information:.3f} nats (cap {e.mutual_information_cap:.3f})"
+        rows.append(("mutual information", information, "what z tells of the line; the estimate cannot pass log N"))
     rows += [
-        ("bits per character", f"{e.bits_per_character:.4f}", "from the importance bound, ends not counted as characters"),
-        ("active units", f"{e.active_units} of {e.latent_units}{units}", "units that vary with the line"),
-        (
-            "mutual information",
-            f"{e.mutual_information:.3f} nats (cap {e.mutual_information_cap:.3f})",
-            "what z tells of the line; the estimate cannot pass log N",
-        ),
         (
             "reconstruction",
             f"{back['character_accuracy']:.1%} characters, {back['exact_match']:.1%} lines, {back['character_error_rate']:.1%} error rate",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from itertools import chain, count
 
 import torch
 
@@ -11,6 +12,7 @@ from textvae.config import ObjectiveSettings, TrainingSettings
 from textvae.data.batches import BucketedBatches
 from textvae.data.corpora import Prepared
 from textvae.model.text_model import LatentTextModel
+from textvae.training.checkpoint import random_state, set_random_state
 from textvae.training.engine import launch
 from textvae.training.monitor import glance
 from textvae.training.trainer import EVALUATIONS, LossOfBatch, optimizer_for
@@ -38,30 +40,36 @@ def steps_of(model: LatentTextModel, data: Prepared, objective: ObjectiveSetting
 def _steps_in(seconds: float, model: LatentTextModel, data: Prepared, objective: ObjectiveSettings, settings: TrainingSettings) -> int:
     """Steps that fit in `seconds`, evaluations included; leaves the model and the random state as they were."""
     started = time.perf_counter()
-    random_state = torch.get_rng_state()
+    before = random_state()
     fabric = launch(settings)
     trial = copy.deepcopy(model)
     optimizer = optimizer_for(trial, settings)
     module, engine = fabric.setup(LossOfBatch(trial, objective), optimizer)
-    batches = BucketedBatches(data.training_table, settings.batch, settings.seed, model.max_tokens)
+    batches = BucketedBatches(
+        data.training_table, settings.batch, settings.seed, model.max_tokens, rank=fabric.global_rank, world=fabric.world_size
+    )
     window = min(MEASURED_SECONDS, MEASURED_SHARE * seconds)
     taken, began = 0, started
-    for batch in batches.iterate(0):
+    for batch in chain.from_iterable(batches.iterate(0) for _ in count()):  # a small corpus is read again and again
         loss, _ = module(torch.from_numpy(batch).to(fabric.device), objective.beta)
         fabric.backward(loss)
         engine.step()
         optimizer.zero_grad(set_to_none=True)
         taken += 1
         if taken == WARM_UP_STEPS:
+            loss.item()  # waits for the device
             began = time.perf_counter()
-        if taken > WARM_UP_STEPS and time.perf_counter() - began > window:
+        if fabric.broadcast(taken > WARM_UP_STEPS and time.perf_counter() - began > window):
             break
-    step_seconds = (time.perf_counter() - began) / max(1, taken - WARM_UP_STEPS)
+    loss.item()
+    step_seconds = (time.perf_counter() - began) / (taken - WARM_UP_STEPS)
     began = time.perf_counter()
     glance(trial, data.tables["valid"], objective)
     look_seconds = time.perf_counter() - began
-    torch.set_rng_state(random_state)
+    set_random_state(before)
     left = seconds - (time.perf_counter() - started)
     if settings.evaluate_every is None:
-        return max(1, int((left - EVALUATIONS * look_seconds) / step_seconds))
-    return max(1, int(left / (step_seconds + look_seconds / settings.evaluate_every)))
+        steps = (left - EVALUATIONS * look_seconds) / step_seconds
+    else:
+        steps = left / (step_seconds + look_seconds / settings.evaluate_every)
+    return int(fabric.broadcast(max(1, int(steps))))

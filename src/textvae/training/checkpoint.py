@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from textvae.errors import RunError
 from textvae.storage import write_atomically, write_json
 from textvae.training.averages import WeightAverage
+from textvae.training.window import Window
 
 
 @final
@@ -44,6 +45,30 @@ class Position:
     finished: bool = False
 
 
+@final
+@dataclass(frozen=True)
+class State:
+    """What moves while a model trains, besides position and random numbers."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage | None
+    window: Window
+
+
+def random_state() -> dict[str, Tensor]:
+    """The states of torch's random numbers in this process."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else state
+
+
+def set_random_state(state: dict[str, Tensor]) -> None:
+    """Put the random numbers of this process back where they stood."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write tensors as safetensors, atomically."""
     from safetensors.torch import save
@@ -64,25 +89,29 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise RunError(f"{path} is damaged or cut short ({error}): restore it from a copy, or train the run again") from error
 
 
-def save_training(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None, position: Position
-) -> None:
-    """Write the state of training: `training.safetensors` is the whole truth, `training.json` its position for people to read."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    if average is not None:
-        tensors |= {f"average.{name}": value for name, value in average.values.items()}
-    for index, slots in optimizer.state_dict()["state"].items():
+def save_training(folder: Path, state: State, position: Position, random: dict[str, Tensor]) -> None:
+    """Write the state of training: `training.safetensors` is the whole truth, `training.json` its position for people to read.
+
+    `random` holds the `random_state` of every process, one a row: (processes, bytes) each.
+    """
+    tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    if state.average is not None:
+        tensors |= {f"average.{name}": value for name, value in state.average.values.items()}
+    for index, slots in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    tensors |= {f"window.{name}": value for name, value in state.window.state().items()}
+    tensors |= {f"random.{name}": value for name, value in random.items()}
     numbers = asdict(position)
     write_tensors(folder / "training.safetensors", tensors, {"position": json.dumps(numbers)})
     write_json(folder / "training.json", numbers)
 
 
-def load_training(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None) -> Position:
-    """Put the state of training back and return the position; raises `RunError` where the file does not fit the run."""
+def load_training(folder: Path, state: State, rank: int = 0, world: int = 1) -> Position:
+    """Put the state of training back and return the position, in the process `rank` of `world`.
+
+    Raises:
+        RunError: the file is missing, damaged, or does not fit the run.
+    """
     path = folder / "training.safetensors"
     tensors, metadata = read_tensors(path)
     groups: dict[str, dict[str, Tensor]] = {}
@@ -91,17 +120,21 @@ def load_training(folder: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         groups.setdefault(kind, {})[rest] = value
     try:
         position = Position(**json.loads(metadata["position"]))
-        model.load_state_dict(groups["model"])
-        if average is not None:
-            average.load(groups["average"])
+        state.model.load_state_dict(groups["model"])
+        if state.average is not None:
+            state.average.load(groups["average"])
+        state.window.load(groups["window"])
         slots: dict[int, dict[str, Any]] = {}
         for name, value in groups.get("optimizer", {}).items():
             index, slot = name.split(".", 1)
             slots.setdefault(int(index), {})[slot] = value
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-        torch.set_rng_state(groups["random"]["cpu"])
-        if "cuda" in groups["random"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state(groups["random"]["cuda"])
+        state.optimizer.load_state_dict({"state": slots, "param_groups": state.optimizer.state_dict()["param_groups"]})
+        saved = len(groups["random"]["cpu"])
+        if saved != world:
+            raise ValueError(f"it was written by {saved} processes, now there are {world}")
+        set_random_state({name: value[rank] for name, value in groups["random"].items()})
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise RunError(f"{path} does not fit this run's config.json ({error}): restore the run, or train it anew in another folder") from error
+        raise RunError(
+            f"{path} does not fit this run's config.json ({error}): restore the run, or train it anew in another folder"
+        ) from error
     return position

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import torch
 
-from textvae.config import TrainingSettings
+from textvae.config import TrainingSettings, require
 from textvae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,15 +32,43 @@ def chosen_precision(settings: TrainingSettings, device: str) -> str:
     return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
 
 
+def is_main_process() -> bool:
+    """Whether this process writes the run's files: the only one, or the first of those that torchrun started."""
+    return _of_torchrun("RANK", 0) == 0
+
+
+def _of_torchrun(name: str, otherwise: int) -> int:
+    return int(os.environ[name]) if torch.distributed.is_torchelastic_launched() else otherwise
+
+
 def launch(settings: TrainingSettings) -> Fabric:
-    """A launched Fabric for the settings."""
+    """A launched Fabric for the settings.
+
+    Raises:
+        ConfigError: a GPU that is not there, or several devices without the processes of torchrun.
+    """
     import warnings
 
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
 
     device = chosen_device(settings)
+    started, started_here = _of_torchrun("WORLD_SIZE", 1), _of_torchrun("LOCAL_WORLD_SIZE", 1)
+    require(
+        settings.devices == started,
+        f"training.devices is {settings.devices}, but {started} process{'es' if started > 1 else ''} started: "
+        f"run it as torchrun --nproc-per-node {settings.devices} --no-python textvae train ..., or set it to {started}",
+    )
+    # An auxiliary head without weight in the loss has no gradient, which data parallel takes only when told.
+    strategy = DDPStrategy(find_unused_parameters=True) if started > 1 else "auto"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fabric = Fabric(accelerator=device, devices=settings.devices, precision=chosen_precision(settings, device))  # type: ignore[arg-type]
+        fabric = Fabric(
+            accelerator=device,
+            strategy=strategy,
+            devices=started_here,
+            num_nodes=started // started_here,
+            precision=chosen_precision(settings, device),  # type: ignore[arg-type]
+        )
         fabric.launch()
     return fabric

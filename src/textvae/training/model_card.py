@@ -15,6 +15,7 @@ def write_card(folder: Path, config: RunConfig, parameters: int, metrics: dict[s
     """Write the card of a trained run from the line of metrics of the weights that were kept."""
     settings, valid = config.settings, metrics["valid"]
     objective: ObjectiveSettings = settings.objective
+    active = ", ".join(map(str, valid["active_units_per_rung"])) or "no latent"
     rates = ", ".join(f"{rate:.2f}" for rate in valid["rate_per_rung"]) or "no latent"
     warning = collapse_warning(valid["rate_per_rung"], sum(valid["active_units_per_rung"]))
     collapse = f"\n> **Collapse:** {warning}\n" if warning else ""
@@ -34,9 +35,10 @@ One sample a line, at most 2,000 lines, at the step whose weights were kept.
 
 | ELBO | distortion | rate | rate a rung (bottom first) | active units a rung |
 |---|---|---|---|---|
-| {valid["elbo"]:.3f} | {valid["distortion"]:.3f} | {valid["rate"]:.3f} | {rates} | {valid["active_units_per_rung"]} |
+| {valid["elbo"]:.3f} | {valid["distortion"]:.3f} | {valid["rate"]:.3f} | {rates} | {active} |
 {collapse}
-Objective: beta {objective.beta} ({objective.schedule}), free bits {objective.free_bits} a {objective.free_bits_per}, alpha {objective.alpha}.
+Objective: beta {objective.beta} ({objective.schedule}), free bits {objective.free_bits} a {objective.free_bits_per},
+alpha {objective.alpha}.
 The ELBO above has weight 1 whatever the objective. For the importance bound, standard errors and the test split:
 `textvae evaluate {name}`.
 

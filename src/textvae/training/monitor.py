@@ -37,7 +37,7 @@ class Glance:
     @property
     def rate(self) -> float:
         """Sum over rungs."""
-        return sum(self.rate_per_rung)
+        return sum(self.rate_per_rung, 0.0)
 
     def as_metrics(self) -> dict[str, Any]:
         """The `valid` part of a line of metrics.jsonl."""

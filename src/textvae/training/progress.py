@@ -82,7 +82,8 @@ class ProgressLine(Hook):
         """Leave the terminal as it was."""
         self._bar.stop()
         self.console.print(
-            f"done: {summary['steps']} steps in {_clock(summary['seconds'])}; kept the weights of step {summary['kept_step']}", highlight=False
+            f"done: {summary['steps']} steps in {_clock(summary['seconds'])}; kept the weights of step {summary['kept_step']}",
+            highlight=False,
         )
 
 

@@ -108,7 +108,9 @@ class RunFolder:
             model.load_state_dict(tensors)
         except RuntimeError as error:
             told = " ".join(str(error).split())
-            raise RunError(f"{self.path}/weights.safetensors does not fit config.json ({told[:200]}): restore the run, or train it anew") from error
+            raise RunError(
+                f"{self.path}/weights.safetensors does not fit config.json ({told[:200]}): restore the run, or train it anew"
+            ) from error
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name
@@ -143,14 +145,14 @@ class RunFolder:
     @property
     def training_seconds(self) -> float:
         """Wall-clock seconds of training so far; 0 for a run without a checkpoint."""
-        path = self.path / "training.json"
-        return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
+        name = "training.json"
+        return float(self._read(name).get("seconds", 0.0)) if (self.path / name).exists() else 0.0
 
 
 def fingerprint_of(table: TokenTable) -> str:
     """A short hash of a table of tokens."""
-    digest = blake2b(np.ascontiguousarray(table.tokens.astype(np.int64)), digest_size=8)
-    digest.update(np.ascontiguousarray(table.offsets.astype(np.int64)))
+    digest = blake2b(table.tokens.astype(np.int64).tobytes(), digest_size=8)
+    digest.update(table.offsets.astype(np.int64).tobytes())
     return digest.hexdigest()
 
 

@@ -15,6 +15,7 @@ from textvae.errors import RunError
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings
 from textvae.training.budget import steps_of
+from textvae.training.engine import is_main_process
 from textvae.training.hooks import Hook, Hooks
 from textvae.training.model_card import write_card
 from textvae.training.objective import check_objective
@@ -29,7 +30,8 @@ def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) ->
         UserError: anything the user can mend about the corpus, the settings or the folder.
     """
     folder = RunFolder(out)
-    folder.claim()
+    if is_main_process():
+        folder.claim()
     data = _prepared(settings, hooks)
     torch.manual_seed(settings.training.seed)
     config = RunConfig(settings, data.tokenizer.vocabulary_size, data.max_length, fingerprint_of(data.tables["train"]), 0)
@@ -37,8 +39,10 @@ def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) ->
     _check(settings, model)
     steps = steps_of(model, data, settings.objective, settings.training)
     config = replace(config, settings=with_steps(settings, steps), steps=steps)
-    folder.save(config, data.tokenizer)
-    return _train(folder, config, model, data, hooks)
+    trainer = Trainer(model, data, settings.objective, settings.training, steps, folder.path, hooks)
+    if is_main_process():
+        folder.save(config, data.tokenizer)
+    return _train(folder, config, trainer)
 
 
 def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
@@ -56,14 +60,20 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
             "put the old file back, or train a new run"
         )
     torch.manual_seed(config.settings.training.seed)
-    return _train(folder, config, config.build(), data, hooks)
+    settings = config.settings
+    trainer = Trainer(config.build(), data, settings.objective, settings.training, config.steps, folder.path, hooks)
+    trainer.resume()
+    if trainer.position.finished and is_main_process():
+        Hooks(tuple(hooks)).on_warning(f"{folder.path} is done already: there is nothing to go on with")
+    return _train(folder, config, trainer)
 
 
 def _prepared(settings: RunSettings, hooks: Sequence[Hook], tokenizer: Tokenizer | None = None, max_length: int | None = None) -> Prepared:
     corpus = replace(settings.corpus, max_length=max_length) if max_length else settings.corpus
     data = prepare(load_corpus(corpus, settings.training.seed), corpus, tokenizer)
-    for notice in data.notices:
-        Hooks(tuple(hooks)).on_warning(notice)
+    if is_main_process():
+        for notice in data.notices:
+            Hooks(tuple(hooks)).on_warning(notice)
     return data
 
 
@@ -72,15 +82,11 @@ def _check(settings: RunSettings, model: LatentTextModel) -> None:
     require(model.max_tokens >= 2, "every line is empty: there is nothing to learn")
 
 
-def _train(folder: RunFolder, config: RunConfig, model: LatentTextModel, data: Prepared, hooks: Sequence[Hook]) -> bool:
-    settings = config.settings
-    trainer = Trainer(model, data, settings.objective, settings.training, config.steps, folder.path, hooks)
-    if (folder.path / "training.safetensors").exists():
-        trainer.resume()
+def _train(folder: RunFolder, config: RunConfig, trainer: Trainer) -> bool:
     position = trainer.fit()
-    folder.save_environment(str(model.device), position.seconds)
-    if not position.finished:
-        return False
-    kept = [record for record in trainer.metrics.read() if record["step"] == position.best_step]
-    write_card(folder.path, config, model.parameter_count, kept[-1], position.seconds)
-    return True
+    if is_main_process():
+        folder.save_environment(str(trainer.model.device), position.seconds)
+        if position.finished:
+            kept = [record for record in trainer.metrics.read() if record["step"] == position.best_step]
+            write_card(folder.path, config, trainer.model.parameter_count, kept[-1], position.seconds)
+    return position.finished

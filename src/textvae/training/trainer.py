@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -18,7 +19,7 @@ from textvae.errors import TrainingError
 from textvae.evaluation.table import collapse_warning
 from textvae.model.text_model import LatentTextModel
 from textvae.training.averages import WeightAverage
-from textvae.training.checkpoint import Position, load_training, save_training, write_tensors
+from textvae.training.checkpoint import Position, State, load_training, random_state, save_training, write_tensors
 from textvae.training.engine import launch
 from textvae.training.hooks import Hook, Hooks, StepRecord
 from textvae.training.interrupt import StopRequest
@@ -55,7 +56,10 @@ class LossOfBatch(nn.Module):
 
 @final
 class Trainer:
-    """Trains a model on a prepared corpus in a run's folder, and can go on where it was stopped."""
+    """Trains a model on a prepared corpus in a run's folder, and can go on where it was stopped.
+
+    With several processes each takes its rows of every batch; the first one writes files and calls hooks.
+    """
 
     def __init__(
         self,
@@ -70,8 +74,8 @@ class Trainer:
         self.model, self.data, self.objective, self.settings = model, data, objective, settings
         self.steps, self.folder = steps, folder
         self.every = settings.evaluate_every or max(1, steps // EVALUATIONS)
-        self.hooks = Hooks(tuple(hooks))
         self.fabric = launch(settings)
+        self.hooks = Hooks(tuple(hooks) if self.fabric.is_global_zero else ())
         self.optimizer = optimizer_for(model, settings)
         self.module, self.engine = self.fabric.setup(LossOfBatch(model, objective), self.optimizer)
         self.average = WeightAverage(model, settings.average) if settings.average else None
@@ -86,11 +90,17 @@ class Trainer:
         self.position = Position()
         self.metrics = MetricsLog(folder / "metrics.jsonl")
         self.window = Window(1 + len(model.latents.shapes), model.device)
+        self.state = State(model, self.optimizer, self.average, self.window)
+        if self.fabric.global_rank:
+            # Every process has built the same model; from here on each has noise of its own.
+            torch.manual_seed(settings.seed + self.fabric.global_rank)
 
     def resume(self) -> None:
-        """Take up the state of the run's last checkpoint."""
-        self.position = load_training(self.folder, self.model, self.optimizer, self.average)
-        self.metrics.cut_after(self.position.step)
+        """Take up the state of the run's last checkpoint; a run that was stopped before its first one starts anew."""
+        if (self.folder / "training.safetensors").exists():
+            self.position = load_training(self.folder, self.state, self.fabric.global_rank, self.fabric.world_size)
+        if self.fabric.is_global_zero:
+            self.metrics.cut_after(self.position.step)
 
     def fit(self) -> Position:
         """Train to the last step, to early stopping or to the user's Ctrl-C; the run's folder then holds a whole checkpoint.
@@ -102,14 +112,13 @@ class Trainer:
         self.model.train()
         try:
             with StopRequest() as stop:
-                for tokens in self._endless_batches():
-                    if self.position.step >= self.steps or self.position.finished:
-                        break
-                    self._step(tokens)
+                batches = self._endless_batches()
+                while self.position.step < self.steps and not self.position.finished:
+                    self._step(next(batches))
                     if self.position.step % self.every == 0 or self.position.step == self.steps:
                         self._evaluate()
                         self._checkpoint()
-                    if stop.asked:
+                    if self._agreed(stop.asked):
                         self._checkpoint()
                         self.hooks.on_interrupt(self.position.step)
                         return self.position
@@ -159,17 +168,22 @@ class Trainer:
         bad = self.window.first_bad()
         if bad:
             names = ", ".join("distortion" if i == 0 else f"rate of rung {i}" for i in bad)
-            raise TrainingError(
-                f"the {names} is no longer a number near step {self.position.step}; the last good checkpoint is kept: "
-                "lower training.learning_rate or training.clip, and run again"
-            )
+            raise self._no_number(names)
+
+    def _no_number(self, name: str) -> TrainingError:
+        return TrainingError(
+            f"the {name} is no longer a number near step {self.position.step}; the last good checkpoint is kept: "
+            "lower training.learning_rate or training.clip, and train a new run"
+        )
 
     def _evaluate(self) -> None:
         started = time.perf_counter()
         position = self.position
         self._check_numbers()
         with self._kept_weights():
-            seen = glance(self.model, self.data.tables["valid"], self.objective)
+            seen = self._agreed(glance(self.model, self.data.tables["valid"], self.objective))
+            if not math.isfinite(seen.loss):
+                raise self._no_number("loss on valid")
             better = seen.loss < position.best_loss
             if better or self.settings.keep == "last":
                 position.best_loss, position.best_step = min(seen.loss, position.best_loss), position.step
@@ -193,7 +207,7 @@ class Trainer:
             "epoch": position.epoch,
             "seconds": round(position.seconds, 3),
             "beta": beta_at(position.step, self.steps, self.objective),
-            "learning_rate": learning_rate_at(position.step - 1, self.steps, self.settings, position.halvings),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
             "train": {"distortion": distortion, "rate": sum(rates), "rate_per_rung": rates},
             "valid": seen.as_metrics(),
         }
@@ -209,10 +223,24 @@ class Trainer:
         """The block in which the model holds the weights that are kept: the averages, where there are any."""
         return self.average.applied() if self.average is not None else nullcontext()
 
+    def _agreed(self, said: Any) -> Any:
+        """What the first process said, in all of them: they stop, and find valid better or worse, together."""
+        return self.fabric.broadcast(said) if self.fabric.world_size > 1 else said
+
+    def _gathered(self, row: Tensor) -> Tensor:
+        """A row of every process, (processes, N) for (N,)."""
+        rows = self.fabric.all_gather(row)
+        assert isinstance(rows, Tensor)
+        return rows.cpu().view(self.fabric.world_size, -1)
+
     def _checkpoint(self) -> None:
         self._check_numbers()
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
+            raise self._no_number("model's weights")
+        random = {name: self._gathered(state) for name, state in random_state().items()}
         if self.fabric.is_global_zero:
-            save_training(self.folder, self.model, self.optimizer, self.average, self.position)
+            save_training(self.folder, self.state, self.position, random)
+        self.fabric.barrier()
         self.hooks.on_checkpoint(self.folder)
 
     def _finish(self) -> None:

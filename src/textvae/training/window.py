@@ -39,3 +39,12 @@ class Window:
         """Start anew."""
         self._sums.zero_()
         self._count = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """What `load` takes to go on from here, so that a resumed run's means are those of an unbroken one."""
+        return {"sums": self._sums.clone(), "count": torch.tensor(self._count)}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from a saved state."""
+        self._sums.copy_(state["sums"])
+        self._count = int(state["count"])
