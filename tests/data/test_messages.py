@@ -28,9 +28,9 @@ def words(line: str) -> list[str]:
 
 
 def test_there_is_enough_to_learn(messages: Messages, lines: list[str]) -> None:
-    assert 18 <= messages.entropy <= 22
-    assert 30 <= messages.grammar.automaton.mean_length <= 40.5
-    assert messages.grammar.automaton.longest <= 64
+    assert 18.05 <= messages.entropy <= 18.5
+    assert 31 <= messages.grammar.automaton.mean_length <= 34
+    assert messages.grammar.automaton.longest == Messages.longest <= 46
     assert len({word for line in lines for word in words(line)}) >= 300
     assert len(set(lines)) > 0.999 * len(lines)
 
@@ -53,7 +53,7 @@ def test_opening_words_are_as_frequent_as_the_automaton_says(messages: Messages,
     share = np.mean([line.startswith("@user ") for line in lines])
     assert share == pytest.approx(2 / 7, abs=4 * math.sqrt(2 / 7 * 5 / 7 / len(lines)))
     short, long = messages.log_probability(["@user loved the match, we won!!", "loved the match, we won!!"])
-    assert short - long == pytest.approx(math.log(2 / 5) - math.log(5 / 8))  # a long one adds no detail five times in eight
+    assert short - long == pytest.approx(math.log(2 / 5) - math.log(1 / 2))  # a long one adds no detail half the time
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_opening_words_are_as_frequent_as_the_automaton_says(messages: Messages,
         ("loved the match, we failed!!", False),  # an exam's ending
         ("loved the exam, we won!!", False),
         ("loved the match, we win!!", False),  # another tense
-        ("loved the match tomorrow, we won!!", False),
+        ("loved the match tomorrow, so fast!!", False),
         ("loved the match, we lost!!", False),  # another mood
         ("loved the match, we won :(", False),
-        ("Loved the match, we won lol", False),  # another style
-        ("loved the match, I got an A!!", False),
+        ("Loved the match, we won xx", False),  # another style
+        ("loved the match, I aced it!!", False),
         ("loved the match, we won!! ", False),
         ("loved the match", False),
         ("good morning", False),
@@ -84,7 +84,7 @@ def test_topic_tense_mood_and_style_hold_to_the_end(messages: Messages, line: st
 def test_the_first_half_tells_the_topic_of_the_second(lines: list[str]) -> None:
     said: dict[str, Counter[str]] = {"match": Counter(), "pizza": Counter(), "exam": Counter()}
     for line in lines:
-        start, remark = re.split(r", |\.+ | - |! |; ", line, maxsplit=1)
+        start, remark = re.split(r", |\.+ | - |! |; |: ", line, maxsplit=1)
         for noun in said.keys() & set(words(start)):
             said[noun].update(words(remark))
     own = {"match": "scored", "pizza": "dad", "exam": "failed"}

@@ -1,7 +1,7 @@
 """Short tweet-like messages from a probabilistic grammar: text whose true log-probability is known.
 
 The grammar itself is `messages.grammar` beside this file. A message picks a topic, a tense, a mood and a
-style at its start and keeps them to its end ("dreading the exam tomorrow.. bet we all fail :("), so there
+style at its start and keeps them to its end ("dreading the exam.. bet we fail :("), so there
 is something global for a latent code to hold besides what the previous characters already tell.
 """
 
@@ -24,6 +24,7 @@ class Messages(Source):
 
     name = "messages"
     description = "short tweet-like messages from a grammar, exact log p(x) of every line known"
+    longest = 46
 
     @cached_property
     def grammar(self) -> Grammar:

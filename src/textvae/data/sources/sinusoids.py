@@ -51,6 +51,7 @@ class Sinusoids(Source):
     name = "sinusoids"
     description = "the study's toy set: sinusoids as lines of 16 digits, exact entropy known"
     paper_positions = POSITIONS
+    longest = POSITIONS
 
     def sample(self, count: int, rng: np.random.Generator) -> list[str]:
         """Draw `count` independent lines; a pure function of `rng`."""
