@@ -3,6 +3,8 @@
     import textvae
     vae = textvae.train("names.txt", preset="hybrid")
     vae.sample(10)
+
+The rest of the public object is documented in `textvae.api`.
 """
 
 from __future__ import annotations

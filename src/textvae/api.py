@@ -57,7 +57,7 @@ class Score:
     """Tighter bound on log p(x) from the same samples, nats."""
 
     bits_per_character: float
-    """From the importance bound, over the characters of the string (an empty one counts as one)."""
+    """From the importance bound, over the characters the model read (none count as one)."""
 
 
 @final
@@ -66,6 +66,8 @@ class Reconstruction:
     """One string through the latent and back."""
 
     input: str
+    """The string as the model reads it: a symbol it does not know is �, and what is too long is cut."""
+
     output: str
     distortion: float
     """-log p(input | posterior mean), nats."""
@@ -132,8 +134,10 @@ class TextVAE:
         """Each text through its posterior mean and back, with the distortion and the rate it costs."""
         if not len(texts):
             return []
-        distortion, rate = terms_at_means(self.model, self.table(texts))
-        rows = zip(texts, self.reconstruct(texts, beams), distortion.tolist(), rate.tolist(), strict=True)
+        table = self.table(texts)
+        distortion, rate = terms_at_means(self.model, table)
+        outputs = self.decode(encode(self.model, table), beams)
+        rows = zip(self._as_read(table), outputs, distortion.tolist(), rate.tolist(), strict=True)
         return [Reconstruction(*row) for row in rows]
 
     def interpolate(self, start: str, end: str, steps: int = 8, path: Literal["linear", "spherical"] = "linear") -> list[str]:
@@ -194,11 +198,10 @@ class TextVAE:
         if not len(texts):
             return []
         generator = torch.Generator(self.model.device).manual_seed(seed)
-        bounds = measure_bounds(self.model, self.table(texts), importance_samples, generator, progress=progress)
-        return [
-            Score(text, elbo, bound, -bound / math.log(2) / max(1, len(text)))
-            for text, elbo, bound in zip(texts, bounds.elbo.tolist(), bounds.importance_bound.tolist(), strict=True)
-        ]
+        table = self.table(texts)
+        bounds = measure_bounds(self.model, table, importance_samples, generator, progress=progress)
+        rows = zip(texts, self._as_read(table), bounds.elbo.tolist(), bounds.importance_bound.tolist(), strict=True)
+        return [Score(text, elbo, bound, -bound / math.log(2) / max(1, len(read))) for text, read, elbo, bound in rows]
 
     def evaluate(
         self,
@@ -210,8 +213,10 @@ class TextVAE:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Evaluation:
-        """Measure the model on a split of a corpus (by default the one it was trained on)."""
+        """Measure the model on a split of a corpus (by default the one it was trained on). Warns of lines that are left out or cut."""
         data = self.prepared(corpus, column)
+        for notice in data.notices:
+            warnings.warn(notice, stacklevel=2)
         return evaluate(
             self.model,
             self.tokenizer,
@@ -247,8 +252,12 @@ class TextVAE:
             unknown = self.tokenizer.unknown(list(texts))
             if unknown:
                 shown = ", ".join(repr(symbol) for symbol in list(unknown)[:5])
-                warnings.warn(f"{sum(unknown.values())} symbols are not in the vocabulary ({shown}) and are read as unknown", stacklevel=3)
+                warnings.warn(f"not in the vocabulary and read as unknown: {shown}, {sum(unknown.values())} in all", stacklevel=3)
         return table
+
+    def _as_read(self, table: TokenTable) -> list[str]:
+        """The texts of a table as the model reads them: cut where they were too long, � for what it does not know."""
+        return self.tokenizer.decode(table.take(np.arange(len(table))))
 
 
 def load(name: str | Path) -> TextVAE:
@@ -279,6 +288,7 @@ def train(
 
     Raises:
         UserError: anything the user can mend, told in one line.
+        KeyboardInterrupt: Ctrl-C or SIGTERM stopped it; `out` holds a checkpoint to resume from.
     """
     watching = (ProgressLine(),) if hooks is None else tuple(hooks)
     if resume:
@@ -286,14 +296,19 @@ def train(
         assert out is not None
         given = [name for name, value in {"corpus": corpus, "preset": preset, "config": config, **settings}.items() if value]
         require(not given, f"a resumed run keeps its settings: leave out {', '.join(given)}")
-        session.resume(out, watching)
-        return load(out)
+        return _finished(session.resume(out, watching), Path(out))
     flags = {("corpus" if name == "corpus_settings" else name): dict(value) for name, value in settings.items()}
     if corpus is not None:
         flags["corpus"] = {**flags.get("corpus", {}), "path": str(corpus)}
     resolved = resolve(preset, Path(config) if config else None, flags)
     folder = Path(out) if out is not None else _free_folder(resolved)
-    session.start(resolved, folder, watching)
+    return _finished(session.start(resolved, folder, watching), folder)
+
+
+def _finished(done: bool, folder: Path) -> TextVAE:
+    """The trained model; raises `KeyboardInterrupt` where the user stopped the training, which may not have weights to keep yet."""
+    if not done:
+        raise KeyboardInterrupt(f"stopped; {folder} holds a checkpoint to resume from")
     return load(folder)
 
 

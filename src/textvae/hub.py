@@ -24,7 +24,9 @@ def fetch(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise RunError(f"{name} is neither a local folder nor a run on the hub that can be reached: check the name or the network") from error
+        raise RunError(
+            f"{name} is neither a local folder nor a run on the hub that can be reached: check the name or the network"
+        ) from error
 
 
 def publish(folder: Path, name: str) -> str:
@@ -37,4 +39,6 @@ def publish(folder: Path, name: str) -> str:
         api.create_repo(name, exist_ok=True)
         return str(api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=list(FILES)))
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise RunError(f"{name} could not be published ({str(error).splitlines()[0]}): log in with `hf auth login`, or check the name") from error
+        raise RunError(
+            f"{name} could not be published ({str(error).splitlines()[0]}): log in with `hf auth login`, or check the name"
+        ) from error

@@ -16,6 +16,10 @@ BUDGETS = ("steps", "epochs", "minutes")
 """The three ways to say how long to train; a layer that names one replaces what earlier layers said."""
 
 
+SETTINGS = ("preset", "corpus", "model", "objective", "training")
+"""What a layer holds."""
+
+
 def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Merge nested dicts, the later one winning; none of them is changed.
 
@@ -92,7 +96,10 @@ def _several_rungs(architecture: Architecture) -> bool:
 
 
 def load_config_file(path: Path) -> dict[str, Any]:
-    """Read the nested dict of a `.toml` or `.json` file; raises `ConfigError` where it is missing or does not parse."""
+    """Read the nested dict of a `.toml` or `.json` file; of a run's `config.json`, the settings it was trained with.
+
+    Raises `ConfigError` where the file is missing or does not parse.
+    """
     suffix = path.suffix.lower()
     if suffix not in (".toml", ".json"):
         raise ConfigError(f"{path}: a config file ends in .toml or .json")
@@ -110,4 +117,6 @@ def load_config_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {message[:1].lower()}{message[1:]}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a config file holds tables (corpus, model, objective, training), not a {type(data).__name__}")
+    if "schema" in data:  # a run's config.json, which says more of the run than its settings
+        return {key: data[key] for key in SETTINGS if key in data}
     return data

@@ -14,7 +14,7 @@ from textvae.architectures import architectures, find_architecture
 from textvae.config import CorpusSettings, ObjectiveSettings, TrainingSettings
 from textvae.descriptions import model_fields
 from textvae.errors import ConfigError, did_you_mean
-from textvae.layering import layered, load_config_file
+from textvae.layering import SETTINGS, layered, load_config_file
 from textvae.presets import load_preset
 
 __all__ = ["RunSettings", "from_dict", "layered", "load_config_file", "resolve", "to_dict"]
@@ -36,11 +36,12 @@ class RunSettings:
 def resolve(preset: str | None = None, config_file: Path | None = None, flags: Mapping[str, Any] | None = None) -> RunSettings:
     """Settings of a preset, over which a file is laid, over which flags are laid.
 
-    The preset is the one named, else the one the file names (`preset = "..."`), else `default`. So the settings in a run's
-    `config.json` serve as a file. Raises `ConfigError` with every problem of the result at once.
+    The preset is the one named, else the one the file names (`preset = "..."`; so a run's `config.json` serves as a file), else
+    that of the architecture which flags or file name, else `default`. Raises `ConfigError` with every problem at once.
     """
     file = load_config_file(config_file) if config_file else {}
-    name = preset or file.get("preset") or "default"
+    flags = flags or {}
+    name = preset or file.get("preset") or _named_architecture(flags) or _named_architecture(file) or "default"
     if not isinstance(name, str):
         raise ConfigError(f"{config_file}: preset is {name!r}: expected a name")
     below = layered(load_preset(name), file, {"preset": name})
@@ -49,7 +50,14 @@ def resolve(preset: str | None = None, config_file: Path | None = None, flags: M
             from_dict(below)
         except ConfigError as error:
             raise ConfigError(f"{config_file}: {error}") from None
-    return from_dict(layered(below, flags or {}))
+    return from_dict(layered(below, flags))
+
+
+def _named_architecture(layer: Mapping[str, Any]) -> str | None:
+    """The architecture a layer names, where there is one of that name; `from_dict` tells of any other."""
+    model = layer.get("model")
+    name = model.get("architecture") if isinstance(model, Mapping) else None
+    return name if isinstance(name, str) and name in architectures() else None
 
 
 def to_dict(settings: RunSettings) -> dict[str, Any]:
@@ -69,8 +77,7 @@ def from_dict(data: Mapping[str, Any]) -> RunSettings:
     Raises `ConfigError` with every problem in one line: unknown keys, wrong types, values out of range.
     """
     problems: list[str] = []
-    known = [field.name for field in fields(RunSettings) if field.name != "architecture"]
-    problems += [f"unknown setting {key}.{did_you_mean(key, known)}" for key in data if key not in known]
+    problems += [f"unknown setting {key}.{did_you_mean(key, SETTINGS)}" for key in data if key not in SETTINGS]
     corpus = _built(CorpusSettings(), data.get("corpus", {}), "corpus", problems)
     architecture, model = _model(data.get("model", {}), problems)
     objective = _built(ObjectiveSettings(), data.get("objective", {}), "objective", problems)
@@ -78,9 +85,7 @@ def from_dict(data: Mapping[str, Any]) -> RunSettings:
     preset = _coerced(data.get("preset"), str | None, "preset", problems)
     if problems:
         raise ConfigError("; ".join(problems))
-    return RunSettings(
-        corpus=corpus, architecture=architecture, model=model, objective=objective, training=training, preset=preset
-    )
+    return RunSettings(corpus=corpus, architecture=architecture, model=model, objective=objective, training=training, preset=preset)
 
 
 def _model(table: Any, problems: list[str]) -> tuple[str, Any]:

@@ -49,5 +49,5 @@ def append_line(path: Path, line: str) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{path}: the disk is full, and what stood there before is untouched: free some space and run again with --resume"
-    return f"{path}: cannot be written ({error.strerror}): choose another folder with --out, or change its permissions"
+        return f"{path}: the disk is full; what stood there before is untouched: free some space and run again (training with --resume)"
+    return f"{path}: cannot be written ({error.strerror}): choose another one with --out, or change its permissions"

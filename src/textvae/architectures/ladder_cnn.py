@@ -45,7 +45,9 @@ def build(settings: ConvolutionalLadderSettings, vocabulary: int, max_tokens: in
     from textvae.shapes import MapShape
 
     s = settings
-    require(s.latent.shape == "map", "model.latent.shape is 'dense': a convolutional ladder's rungs are maps; set it to map, or choose ladder")
+    require(
+        s.latent.shape == "map", "model.latent.shape is 'dense': a convolutional ladder's rungs are maps; set it to map, or choose ladder"
+    )
 
     class ConvolutionalLayers(RungLayers):
         def up(self, inlet: MapShape, channels: int) -> Chain:

@@ -15,6 +15,7 @@ from textvae.model.text_model import LatentTextModel
 from textvae.training.checkpoint import random_state, set_random_state
 from textvae.training.engine import launch
 from textvae.training.monitor import glance
+from textvae.training.objective import leaves_idle
 from textvae.training.trainer import EVALUATIONS, LossOfBatch, optimizer_for
 
 DEFAULT_STEPS = 3_000
@@ -41,7 +42,7 @@ def _steps_in(seconds: float, model: LatentTextModel, data: Prepared, objective:
     """Steps that fit in `seconds`, evaluations included; leaves the model and the random state as they were."""
     started = time.perf_counter()
     before = random_state()
-    fabric = launch(settings)
+    fabric = launch(settings, leaves_idle(objective, model))
     trial = copy.deepcopy(model)
     optimizer = optimizer_for(trial, settings)
     module, engine = fabric.setup(LossOfBatch(trial, objective), optimizer)

@@ -132,7 +132,7 @@ def load_training(folder: Path, state: State, rank: int = 0, world: int = 1) -> 
         saved = len(groups["random"]["cpu"])
         if saved != world:
             raise ValueError(f"it was written by {saved} processes, now there are {world}")
-        set_random_state({name: value[rank] for name, value in groups["random"].items()})
+        set_random_state({name: value[rank].clone() for name, value in groups["random"].items()})
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(
             f"{path} does not fit this run's config.json ({error}): restore the run, or train it anew in another folder"

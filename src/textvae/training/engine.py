@@ -41,8 +41,8 @@ def _of_torchrun(name: str, otherwise: int) -> int:
     return int(os.environ[name]) if torch.distributed.is_torchelastic_launched() else otherwise
 
 
-def launch(settings: TrainingSettings) -> Fabric:
-    """A launched Fabric for the settings.
+def launch(settings: TrainingSettings, idle_parameters: bool = False) -> Fabric:
+    """A launched Fabric for the settings; data parallel must be told of parameters that the loss gives no gradient.
 
     Raises:
         ConfigError: a GPU that is not there, or several devices without the processes of torchrun.
@@ -59,8 +59,7 @@ def launch(settings: TrainingSettings) -> Fabric:
         f"training.devices is {settings.devices}, but {started} process{'es' if started > 1 else ''} started: "
         f"run it as torchrun --nproc-per-node {settings.devices} --no-python textvae train ..., or set it to {started}",
     )
-    # An auxiliary head without weight in the loss has no gradient, which data parallel takes only when told.
-    strategy = DDPStrategy(find_unused_parameters=True) if started > 1 else "auto"
+    strategy = DDPStrategy(find_unused_parameters=idle_parameters) if started > 1 else "auto"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fabric = Fabric(

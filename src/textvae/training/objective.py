@@ -10,7 +10,7 @@ from torch import Tensor
 
 from textvae.config import LatentSettings, ObjectiveSettings, require
 from textvae.model.latents import RungStep
-from textvae.model.text_model import Terms
+from textvae.model.text_model import LatentTextModel, Terms
 
 
 def check_objective(settings: ObjectiveSettings, latent: LatentSettings | None, has_auxiliary: bool) -> None:
@@ -47,6 +47,11 @@ def loss_of(terms: Terms, beta: float, settings: ObjectiveSettings) -> Tensor:
     if terms.auxiliary is not None and settings.alpha > 0:
         loss = loss + settings.alpha * terms.auxiliary.mean()
     return loss
+
+
+def leaves_idle(settings: ObjectiveSettings, model: LatentTextModel) -> bool:
+    """Whether some of the model's parameters have no gradient: an auxiliary head without weight."""
+    return settings.alpha == 0 and model.decoder.auxiliary is not None
 
 
 def batch_means(terms: Terms) -> Tensor:

@@ -64,6 +64,9 @@ class RunFolder:
         """Make sure that a new run may be written here; raises `RunError` where one stands already."""
         if self.exists:
             raise RunError(f"{self.path} already holds a run: go on with it by --resume, or choose another folder with --out")
+        left = [name for name in ("training.safetensors", "weights.safetensors", "metrics.jsonl") if (self.path / name).exists()]
+        if left:
+            raise RunError(f"{self.path} holds {left[0]} of a run without its config.json: remove the folder, or choose another with --out")
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file, not a folder: choose another --out")
 

@@ -18,7 +18,7 @@ def beta_at(step: int, steps: int, settings: ObjectiveSettings) -> float:
         return settings.beta
     progress = min(step / max(1, steps), 1.0)
     if settings.schedule == "cyclical":
-        progress = progress * settings.cycles % 1.0 if step < steps else 1.0
+        progress = step * settings.cycles % steps / steps if step < steps else 1.0  # whole numbers: a cycle starts at 0 exactly
     share = min(1.0, progress / settings.warmup) if settings.warmup > 0 else 1.0
     if settings.schedule == "sigmoid":
         # A logistic curve from -6 to 6, stretched so that it starts at 0 and ends at 1 exactly.

@@ -17,6 +17,7 @@ from textvae.settings import RunSettings
 from textvae.training.budget import steps_of
 from textvae.training.engine import is_main_process
 from textvae.training.hooks import Hook, Hooks
+from textvae.training.memory import memory_told
 from textvae.training.model_card import write_card
 from textvae.training.objective import check_objective
 from textvae.training.run_folder import RunConfig, RunFolder, fingerprint_of, with_steps
@@ -35,11 +36,12 @@ def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) ->
     data = _prepared(settings, hooks)
     torch.manual_seed(settings.training.seed)
     config = RunConfig(settings, data.tokenizer.vocabulary_size, data.max_length, fingerprint_of(data.tables["train"]), 0)
-    model = config.build()
-    _check(settings, model)
-    steps = steps_of(model, data, settings.objective, settings.training)
-    config = replace(config, settings=with_steps(settings, steps), steps=steps)
-    trainer = Trainer(model, data, settings.objective, settings.training, steps, folder.path, hooks)
+    with memory_told("for the model or its first batches: lower the widths under model or training.batch"):
+        model = config.build()
+        _check(settings, model)
+        steps = steps_of(model, data, settings.objective, settings.training)
+        config = replace(config, settings=with_steps(settings, steps), steps=steps)
+        trainer = Trainer(model, data, settings.objective, settings.training, steps, folder.path, hooks)
     if is_main_process():
         folder.save(config, data.tokenizer)
     return _train(folder, config, trainer)

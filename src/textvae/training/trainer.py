@@ -23,9 +23,10 @@ from textvae.training.checkpoint import Position, State, load_training, random_s
 from textvae.training.engine import launch
 from textvae.training.hooks import Hook, Hooks, StepRecord
 from textvae.training.interrupt import StopRequest
+from textvae.training.memory import memory_told
 from textvae.training.metrics import MetricsLog
 from textvae.training.monitor import Glance, glance
-from textvae.training.objective import batch_means, loss_of
+from textvae.training.objective import batch_means, leaves_idle, loss_of
 from textvae.training.schedules import beta_at, learning_rate_at
 from textvae.training.window import Window
 
@@ -74,7 +75,7 @@ class Trainer:
         self.model, self.data, self.objective, self.settings = model, data, objective, settings
         self.steps, self.folder = steps, folder
         self.every = settings.evaluate_every or max(1, steps // EVALUATIONS)
-        self.fabric = launch(settings)
+        self.fabric = launch(settings, leaves_idle(objective, model))
         self.hooks = Hooks(tuple(hooks) if self.fabric.is_global_zero else ())
         self.optimizer = optimizer_for(model, settings)
         self.module, self.engine = self.fabric.setup(LossOfBatch(model, objective), self.optimizer)
@@ -90,6 +91,7 @@ class Trainer:
         self.position = Position()
         self.metrics = MetricsLog(folder / "metrics.jsonl")
         self.window = Window(1 + len(model.latents.shapes), model.device)
+        self.collapsed = False
         self.state = State(model, self.optimizer, self.average, self.window)
         if self.fabric.global_rank:
             # Every process has built the same model; from here on each has noise of its own.
@@ -110,25 +112,21 @@ class Trainer:
         """
         self.hooks.on_start(self.steps, self.position.step)
         self.model.train()
-        try:
-            with StopRequest() as stop:
-                batches = self._endless_batches()
-                while self.position.step < self.steps and not self.position.finished:
-                    self._step(next(batches))
-                    if self.position.step % self.every == 0 or self.position.step == self.steps:
-                        self._evaluate()
-                        self._checkpoint()
-                    if self._agreed(stop.asked):
-                        self._checkpoint()
-                        self.hooks.on_interrupt(self.position.step)
-                        return self.position
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            raise TrainingError(
-                f"memory ran out at step {self.position.step} with batches of {self.settings.batch} lines: "
-                "lower training.batch or corpus.max_length, then run again (with --resume to keep the steps done)"
-            ) from error
+        remedy = (
+            f"with batches of {self.settings.batch} lines: lower training.batch or corpus.max_length, "
+            "then run again (with --resume to keep the steps done)"
+        )
+        with memory_told(remedy), StopRequest() as stop:
+            batches = self._endless_batches()
+            while self.position.step < self.steps and not self.position.finished:
+                self._step(next(batches))
+                if self.position.step % self.every == 0 or self.position.step == self.steps:
+                    self._evaluate()
+                    self._checkpoint()
+                if self._agreed(stop.asked):
+                    self._checkpoint()
+                    self.hooks.on_interrupt(self.position.step)
+                    return self.position
         self._finish()
         return self.position
 
@@ -216,8 +214,9 @@ class Trainer:
         self.hooks.on_evaluation(metrics)
         if metrics["beta"] >= self.objective.beta > 0 and seen.rate_per_rung:
             warning = collapse_warning(seen.rate_per_rung, sum(seen.active_units_per_rung))
-            if warning:
+            if warning and not self.collapsed:  # the numbers in it change with every look: it is told once
                 self.hooks.on_warning(warning)
+            self.collapsed = warning is not None
 
     def _kept_weights(self) -> Any:
         """The block in which the model holds the weights that are kept: the averages, where there are any."""
@@ -253,8 +252,3 @@ def optimizer_for(model: nn.Module, settings: TrainingSettings) -> torch.optim.O
     """Adam with decoupled weight decay, or as the study with the decay in the gradient; fused, one pass over the weights."""
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     return kind(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    told = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in told or "out of memory" in told

@@ -1,0 +1,67 @@
+"""`textvae train`. A module of its own: building a flag for every setting takes longer than all else a command line does."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import textvae
+from textvae.cli.flags import Flags, given
+
+if TYPE_CHECKING:
+    from textvae.api import TextVAE
+
+
+def train(
+    corpus: str | None = None,
+    /,
+    *,
+    out: Path,
+    preset: str | None = None,
+    config: Path | None = None,
+    resume: bool = False,
+    flags: Flags = None,
+) -> None:
+    """Train a model on a corpus, in a folder of its own. Settings: the preset's, over which the config file's, over which flags.
+
+    Ctrl-C saves and says how to go on.
+
+    Parameters
+    ----------
+    corpus
+        A text file (a sequence a line), a .csv/.tsv/.jsonl/.parquet file, a folder with train/valid/test.txt, or a built-in name.
+    out
+        The run's folder.
+    preset
+        A preset's name (`textvae presets`), or an architecture's.
+    config
+        A .toml or .json file of settings, as `textvae presets show` prints them.
+    resume
+        Go on with the run in --out, with the settings it began with.
+    """
+    settings = given(flags)
+    settings["corpus_settings"] = settings.pop("corpus", {})
+    try:
+        vae = textvae.train(corpus, preset=preset, config=config, out=out, resume=resume, **settings)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(out)) from None
+    from textvae.training.engine import is_main_process
+
+    if is_main_process():
+        _tell_what_next(vae, out)
+
+
+def _tell_what_next(vae: TextVAE, out: Path) -> None:
+    run = shlex.quote(str(out))
+    print(f"{out} holds the model: {vae.settings.architecture}, {vae.model.parameter_count:,} parameters. Next:")
+    for command in ("sample", "evaluate", "reconstruct"):
+        print(f"  textvae {command} {run}" + (" 'some text'" if command == "reconstruct" else ""))
+
+
+def _how_to_go_on(out: Path) -> str:
+    from textvae.training.run_folder import RunFolder
+
+    if not RunFolder(out).exists:
+        return "interrupted before the first step: nothing was saved"
+    return f"interrupted; go on with: textvae train --resume --out {shlex.quote(str(out))}"

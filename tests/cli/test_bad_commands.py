@@ -1,0 +1,149 @@
+"""Commands that are typed wrong: one line, exit code 2, and what was probably meant."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from textvae.architectures import architectures
+
+from .conftest import TINY, Command, environment
+
+
+@pytest.mark.parametrize(
+    ("typed_in", "told"),
+    [
+        (["sampel", "r"], 'Did you mean "sample"?'),
+        (["sample"], "RUN requires an argument"),
+        (["sample", "r", "--tempreature", "1"], "Did you mean --temperature?"),
+        (["sample", "r", "-n", "few"], "-n"),
+        (["evaluate", "r", "--split", "tset"], 'Did you mean "test"?'),
+        (["sample", "r", "--seed", "-1"], "--seed"),
+        (["train", "sinusoids"], "--out requires an argument"),
+        (["train", "sinusoids", "--out", "x", "--training.bacth", "8"], "Did you mean --training.batch?"),
+        (["train", "sinusoids", "--out", "x", "--training.batch", "0"], "training.batch is 0: must be at least 1"),
+        (["train", "sinusoids", "--out", "x", "--preset", "hybird"], "Did you mean 'hybrid'?"),
+        (["train", "sinusoids", "--out", "x", "--model.architecture", "hybird"], 'Did you mean "hybrid"?'),
+        (["train", "sinusoids", "--out", "x", "--steps", "5", "--minutes", "1"], "steps and minutes are both given: give one"),
+        (["train", "sinusoids", "--out", "x", "--preset", "cnn", "--model.hidden", "5"], "Only rnn have it"),
+        (["train", "sinusoids", "--out", "x", "--config", "none.toml"], "none.toml"),
+        (["train", "--resume", "--out", "no-run"], "no-run does not exist"),
+        (["presets", "show", "hybird"], "Did you mean 'hybrid'?"),
+        (["presets", "show"], "needs a name"),
+        (["reconstruct", "r"], "give one of the two"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    textvae: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed_in: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert told in textvae(*typed_in).refused()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_ends_with_the_code_and_without_a_traceback(typed: Command) -> None:
+    ended = typed("train", "sinusoids", "--out", "x", "--steps", 5, "--epochs", 1)
+    assert ended.refused() == "training: steps and epochs are both given: give one"
+    assert ended.out == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--temperature", "-1"], "temperature is -1.0"),
+        (["--top-k", "0"], "top_k is 0"),
+        (["--top-p", "1.5"], "top_p is 1.5"),
+        (["--beams", "0"], "beams is 0"),
+        (["--beams", "2", "--temperature", "0.5"], "leave out temperature"),
+        (["-n", "-1"], "n is -1"),
+    ],
+)
+def test_ways_of_sampling_that_make_no_sense(textvae: Command, run: Path, flags: list[str], told: str) -> None:
+    assert told in textvae("sample", run, *flags).refused()
+
+
+def test_numbers_that_make_no_sense(textvae: Command, run: Path, corpus: Path) -> None:
+    assert "importance samples is 0" in textvae("evaluate", run, "--importance-samples", 0).refused()
+    assert "importance samples is 0" in textvae("score", run, corpus, "--importance-samples", 0).refused()
+    assert "at least 2" in textvae("interpolate", run, "oak", "elm", "--steps", 1).refused()
+
+
+@pytest.mark.parametrize("preset", ["best/toy/rnn-dense", "study/tweets/hybrid-dense"])
+def test_a_short_budget_takes_the_place_of_the_presets(
+    textvae: Command, corpus: Path, tmp_path: Path, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr("textvae.training.session.start", lambda settings, folder, hooks: seen.append(settings.training) or False)
+    assert textvae("train", corpus, "--out", tmp_path / "r", "--preset", preset, "--minutes", 2).code == 1  # "stopped"
+    assert (seen[0].steps, seen[0].epochs, seen[0].minutes) == (None, None, 2.0)
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(textvae: Command, run: Path, corpus: Path) -> None:
+    before = (run / "weights.safetensors").read_bytes()
+    assert "already holds a run: go on with it by --resume" in textvae("train", corpus, "--out", run, *TINY).refused()
+    assert "is a file, not a folder" in textvae("train", corpus, "--out", corpus, *TINY).refused()
+    assert "leave out" in textvae("train", "--resume", "--out", run, "--steps", 5).refused()
+    assert (run / "weights.safetensors").read_bytes() == before
+
+
+def test_latents_are_kept_in_two_formats_only(textvae: Command, run: Path, corpus: Path, tmp_path: Path) -> None:
+    assert "ends in .npy or .parquet" in textvae("encode", run, corpus, "--out", tmp_path / "z.csv").refused()
+    assert "ends in .npy or .parquet" in textvae("decode", run, tmp_path / "z.csv").refused()
+    assert "does not exist" in textvae("decode", run, tmp_path / "z.npy").refused()
+    assert "cannot be written" in textvae("encode", run, corpus, "--out", corpus / "z.npy").refused()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("vectors", "told"),
+    [
+        (np.zeros((2, 4), dtype=np.float32), "this model takes (N, 3)"),
+        (np.zeros(3), "numbers of shape (N, D)"),
+        (np.zeros((2, 3, 1)), "numbers of shape (N, D)"),
+        (np.array([["a", "b", "c"]]), "numbers of shape (N, D)"),
+        (np.zeros((2, 3), dtype=complex), "numbers of shape (N, D)"),
+        (np.full((2, 3), np.nan), "not finite"),
+    ],
+)
+def test_latents_of_another_shape_or_kind_are_refused(textvae: Command, run: Path, tmp_path: Path, vectors: np.ndarray, told: str) -> None:
+    np.save(tmp_path / "z.npy", vectors)
+    assert told in textvae("decode", run, tmp_path / "z.npy").refused()
+
+
+def test_latents_that_are_no_whole_file_or_would_need_pickle_are_refused(textvae: Command, run: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "objects.npy", np.array([[{}, {}, {}]]), allow_pickle=True)
+    np.save(tmp_path / "cut.npy", np.zeros((9, 3)))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:-20])
+    (tmp_path / "text.npy").write_text("no vectors")
+    with open(tmp_path / "several.npy", "wb") as file:
+        np.savez(file, a=np.zeros((2, 3)))
+    (tmp_path / "text.parquet").write_text("no vectors")
+    for name in ("objects.npy", "cut.npy", "text.npy", "several.npy", "text.parquet"):
+        assert name in textvae("decode", run, tmp_path / name).refused()
+
+
+def test_parquet_without_vectors_is_refused(textvae: Command, run: Path, tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for name, column in {"other": {"text": ["a"]}, "numbers": {"z": [1.0]}, "uneven": {"z": [[1.0, 2.0, 3.0], [1.0]]}}.items():
+        parquet.write_table(arrow.table(column), tmp_path / f"{name}.parquet")
+        assert f"{name}.parquet" in textvae("decode", run, tmp_path / f"{name}.parquet").refused()
+
+
+def test_help_names_every_architecture_and_setting(textvae: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = textvae("train", "--help").out
+    assert all(name in shown for name in architectures())
+    assert all(flag in shown for flag in ("--training.learning-rate", "--model.latent.channels", "--objective.free-bits", "--minutes"))
+    assert "Largest learning rate." in shown and "[default: 0.001]" in shown
+
+
+def test_help_and_version_come_without_torch() -> None:
+    code = "import sys; from textvae.cli import main; main(['--help']); main(['--version']); main(['presets']); print('torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert ended.returncode == 0 and ended.stderr == ""
+    assert ended.stdout.splitlines()[-1] == "False" and "reconstruct" in ended.stdout and "\n0." in ended.stdout

@@ -1,0 +1,267 @@
+"""The pieces of the loop on their own: window, averages, metrics, checkpoints, writing, devices, the request to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from textvae import storage
+from textvae.config import TrainingSettings
+from textvae.errors import ConfigError, RunError
+from textvae.storage import append_line, write_atomically, write_json
+from textvae.training.averages import WeightAverage
+from textvae.training.checkpoint import Position, State, load_training, random_state, read_tensors, save_training, write_tensors
+from textvae.training.engine import chosen_device, chosen_precision, launch
+from textvae.training.interrupt import StopRequest
+from textvae.training.metrics import MetricsLog
+from textvae.training.trainer import optimizer_for
+from textvae.training.window import Window
+
+CPU = torch.device("cpu")
+
+
+# ── window ──
+
+
+def test_a_window_means_what_was_added_since_the_last_reset() -> None:
+    window = Window(2, CPU)
+    window.add(torch.tensor([1.0, 10.0]))
+    window.add(torch.tensor([3.0, 20.0]))
+    assert window.read() == [2.0, 15.0]
+    window.reset()
+    assert window.read() == [0.0, 0.0]
+    window.add(torch.tensor([5.0, 6.0]))
+    assert window.read() == [5.0, 6.0]
+
+
+def test_a_window_names_the_first_culprits_only() -> None:
+    window = Window(3, CPU)
+    window.add(torch.tensor([1.0, 1.0, 1.0]))
+    assert window.first_bad() == []
+    window.add(torch.tensor([1.0, float("inf"), 1.0]))
+    window.add(torch.tensor([float("nan")] * 3))
+    assert window.first_bad() == [1]
+
+
+def test_a_window_goes_on_from_its_state() -> None:
+    window, other = Window(1, CPU), Window(1, CPU)
+    window.add(torch.tensor([4.0]))
+    other.load(window.state())
+    window.add(torch.tensor([100.0]))  # what was saved does not move with the window
+    other.add(torch.tensor([6.0]))
+    assert other.read() == [5.0]
+
+
+# ── averages ──
+
+
+def test_the_average_is_its_closed_form() -> None:
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(module.weight, 1.0)
+    average = WeightAverage(module, 0.5)
+    expected = 1.0
+    for step, value in enumerate([3.0, 5.0, -2.0, 7.0, 7.0, 1.0]):
+        nn.init.constant_(module.weight, value)
+        average.update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+    assert average.values["weight"].item() == pytest.approx(expected)
+
+
+def test_applied_puts_the_averages_in_and_the_weights_back_exactly() -> None:
+    linear, norm = nn.Linear(2, 2), nn.BatchNorm1d(2)
+    module = nn.Sequential(linear, norm)
+    average = WeightAverage(module, 0.9)
+    module(torch.randn(8, 2))
+    with torch.no_grad():
+        linear.weight.mul_(3)
+    live = {name: value.clone() for name, value in module.state_dict().items()}
+    kept = {name: value.clone() for name, value in average.values.items()}
+    assert "1.running_mean" in kept and "1.num_batches_tracked" not in kept
+    with pytest.raises(KeyError), average.applied():
+        assert all(torch.equal(module.state_dict()[name], value) for name, value in kept.items())
+        raise KeyError("whatever happens inside")
+    assert all(torch.equal(module.state_dict()[name], value) for name, value in live.items())
+    assert all(torch.equal(average.values[name], value) for name, value in kept.items())
+    assert not torch.equal(live["0.weight"], kept["0.weight"])
+
+
+# ── metrics ──
+
+
+def test_metrics_are_cut_after_a_step_and_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    assert log.read() == []
+    for step in (2, 4, 6):
+        log.append({"step": step})
+    with log.path.open("a") as file:
+        file.write('{"step": 8, "va')
+    assert [record["step"] for record in log.read()] == [2, 4, 6]
+    log.cut_after(4)
+    log.append({"step": 5})
+    assert log.path.read_text() == '{"step": 2}\n{"step": 4}\n{"step": 5}\n'
+
+
+# ── writing ──
+
+
+def test_writing_replaces_whole_files_and_makes_folders(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "file"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(path.parent) == ["file"]
+    write_json(path, {"ü": [1]})
+    assert path.read_text(encoding="utf-8") == '{\n  "ü": [\n    1\n  ]\n}\n'
+
+
+@pytest.mark.parametrize("at", ["fsync", "replace"])
+def test_a_crash_while_writing_leaves_the_old_content_and_nothing_else(at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.os, at, full)
+    with pytest.raises(RunError, match=r"the disk is full.* what stood there before is untouched"):
+        write_atomically(path, b"new, longer")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot be written .* with --out"):
+        write_atomically(tmp_path / "file" / "below", b"")
+    with pytest.raises(RunError, match="cannot be written"):
+        append_line(tmp_path / "none" / "metrics.jsonl", "{}")
+
+
+# ── checkpoints ──
+
+
+def state_of(seed: int) -> State:
+    torch.manual_seed(seed)
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    optimizer = optimizer_for(module, TrainingSettings())
+    average, window = WeightAverage(module, 0.9), Window(2, CPU)
+    for step in range(3):
+        module(torch.randn(5, 3)).square().sum().backward()
+        optimizer.step()
+        average.update(step)
+        window.add(torch.randn(2))
+    return State(module, optimizer, average, window)
+
+
+def rows(processes: int = 1) -> dict[str, torch.Tensor]:
+    return {name: value.expand(processes, -1) for name, value in random_state().items()}
+
+
+def test_a_checkpoint_brings_everything_back(tmp_path: Path) -> None:
+    state, other = state_of(1), state_of(2)
+    position = Position(step=7, epoch=2, batch=3, halvings=1, stale=4, best_loss=0.1 + 0.2, best_step=5, seconds=1.5)
+    save_training(tmp_path, state, position, rows())
+    expected = torch.rand(4)
+    assert load_training(tmp_path, other) == position
+    assert torch.equal(torch.rand(4), expected)
+    assert other.window.read() == state.window.read()
+    for a, b in ((state.model.state_dict(), other.model.state_dict()), (state.average.values, other.average.values)):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    slots, loaded = state.optimizer.state_dict()["state"], other.optimizer.state_dict()["state"]
+    assert all(torch.equal(slots[i][name], loaded[i][name]) for i in slots for name in slots[i])
+
+
+def test_every_process_has_its_own_random_numbers(tmp_path: Path) -> None:
+    state = state_of(1)
+    torch.manual_seed(5)
+    first = random_state()["cpu"]
+    torch.manual_seed(6)
+    second = random_state()["cpu"]
+    expected = torch.rand(3)
+    save_training(tmp_path, state, Position(), {"cpu": torch.stack([first, second])})
+    load_training(tmp_path, state, rank=1, world=2)
+    assert torch.equal(torch.rand(3), expected)
+    with pytest.raises(RunError, match="written by 2 processes, now there are 1"):
+        load_training(tmp_path, state)
+
+
+def test_a_checkpoint_that_does_not_fit_is_told(tmp_path: Path) -> None:
+    state = state_of(1)
+    save_training(tmp_path, state, Position(), rows())
+    wider = nn.Linear(4, 4)
+    other = State(wider, optimizer_for(wider, TrainingSettings()), None, Window(2, CPU))
+    with pytest.raises(RunError, match=r"training\.safetensors does not fit this run's config\.json"):
+        load_training(tmp_path, other)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_file_is_damaged(share: float, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, {"a": torch.arange(1000.0)})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(RunError, match=r"weights\.safetensors is damaged or cut short .*: restore it from a copy"):
+        read_tensors(path)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is missing"):
+        read_tensors(tmp_path / "weights.safetensors")
+
+
+# ── devices ──
+
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+
+
+@no_gpu
+def test_a_gpu_that_is_not_there_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"training\.device is 'cuda', but torch sees no GPU here: set it to cpu or auto"):
+        chosen_device(TrainingSettings(device="cuda"))
+    assert chosen_device(TrainingSettings()) == "cpu"
+
+
+def test_precision_is_what_was_asked_for() -> None:
+    assert chosen_precision(TrainingSettings(precision="bf16-mixed"), "cpu") == "bf16-mixed"
+    assert chosen_precision(TrainingSettings(precision="32-true"), "cuda") == "32-true"
+    assert chosen_precision(TrainingSettings(), "cpu") in ("bf16-mixed", "32-true")
+
+
+def test_several_devices_need_torchrun() -> None:
+    with pytest.raises(ConfigError, match=r"training\.devices is 3, but 1 process started: run it as torchrun --nproc-per-node 3"):
+        launch(TrainingSettings(devices=3, device="cpu"))
+
+
+# ── the request to stop ──
+
+
+def test_the_first_signal_asks_and_a_second_interrupt_stops_at_once() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        assert not stop.asked
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.asked
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_outside_the_main_thread_nothing_listens() -> None:
+    seen: list[bool] = []
+
+    def train() -> None:
+        with StopRequest() as stop:
+            seen.append(stop.asked)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert seen == [False]

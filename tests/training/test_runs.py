@@ -1,0 +1,346 @@
+"""Whole runs in their folders: what is kept, what is told, what stops a run, and what a run never touches."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from textvae.architectures import architectures
+from textvae.data.corpora import Prepared, load_corpus, prepare
+from textvae.errors import ConfigError, TrainingError, UserError
+from textvae.settings import RunSettings
+from textvae.training import budget, session, trainer
+from textvae.training.checkpoint import read_tensors
+from textvae.training.monitor import glance
+from textvae.training.run_folder import RunFolder
+from textvae.training.trainer import LossOfBatch, Trainer
+
+Metrics = Callable[[Path], list[dict[str, Any]]]
+FILES = {
+    "config.json",
+    "tokenizer.json",
+    "weights.safetensors",
+    "README.md",
+    "training.safetensors",
+    "training.json",
+    "metrics.jsonl",
+    "environment.json",
+}
+
+
+def prepared(settings: RunSettings) -> Prepared:
+    return prepare(load_corpus(settings.corpus, 0), settings.corpus)
+
+
+def in_folder(run: Path, data: Prepared) -> tuple[Any, Any]:
+    """What a run's weights show on valid now."""
+    folder = RunFolder(run)
+    config, _ = folder.load()
+    model = config.build()
+    folder.load_weights(model)
+    return model, glance(model, data.tables["valid"], config.settings.objective)
+
+
+def test_a_run_is_a_folder_with_all_its_files(settings: Any, recorder: Any, metrics: Metrics, tmp_path: Path) -> None:
+    chosen = settings("ladder")
+    assert session.start(chosen, tmp_path / "run", [recorder])
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+    records = metrics(tmp_path / "run")
+    assert [record["step"] for record in records] == [4, 8, 12]
+    assert recorder.all("start") == [(12, 0)]
+    assert recorder.all("step") == list(range(1, 13))
+    assert [{k: v for k, v in told.items() if k != "seconds"} for told in recorder.all("evaluation")] == records
+    (end,) = recorder.all("end")
+    best = min(records, key=lambda record: record["valid"]["loss"])
+    assert end["steps"] == 12 and end["kept_step"] == best["step"]
+    for record in records:
+        valid = record["valid"]
+        assert valid["elbo"] == pytest.approx(-valid["distortion"] - valid["rate"])
+        assert valid["rate"] == pytest.approx(sum(valid["rate_per_rung"]))
+        assert len(valid["rate_per_rung"]) == len(record["train"]["rate_per_rung"]) == len(valid["active_units_per_rung"]) == 2
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["device"] == "cpu" and environment["packages"]["torch"] and environment["training_seconds"] > 0
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert f"{best['valid']['elbo']:.3f}" in card and "`ladder`" in card
+
+
+def test_training_learns(settings: Any, metrics: Metrics, tmp_path: Path) -> None:
+    session.start(settings("rnn", training={"steps": 60, "evaluate_every": 2, "average": 0.5}), tmp_path / "run")
+    first, *_, last = metrics(tmp_path / "run")
+    assert last["valid"]["loss"] < first["valid"]["loss"] - 0.5
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_weights_kept_are_the_best_or_the_last(keep: str, average: float, settings: Any, metrics: Metrics, tmp_path: Path) -> None:
+    # A learning rate that makes valid worse again after a while.
+    chosen = settings("rnn", training={"keep": keep, "average": average, "learning_rate": 0.5, "decay": "constant", "evaluate_every": 2})
+    session.start(chosen, tmp_path / "run")
+    records = metrics(tmp_path / "run")
+    best = min(records, key=lambda record: record["valid"]["loss"])
+    if average == 0:
+        assert best is not records[-1]
+    expected = best if keep == "best" else records[-1]
+    _, seen = in_folder(tmp_path / "run", prepared(chosen))
+    assert seen.as_metrics() == expected["valid"]
+    assert f"{expected['step']} of 12 steps" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_averages_are_saved_and_the_raw_weights_go_on_training(settings: Any, tmp_path: Path) -> None:
+    session.start(settings("ladder", training={"average": 0.9, "keep": "last"}), tmp_path / "run")
+    saved = read_tensors(tmp_path / "run" / "weights.safetensors")[0]
+    state = read_tensors(tmp_path / "run" / "training.safetensors")[0]
+    averaged = {name for name, value in saved.items() if value.is_floating_point()}
+    assert all(torch.equal(saved[name], state[f"average.{name}"]) for name in averaged)
+    assert any(not torch.equal(saved[name], state[f"model.{name}"]) for name in averaged)
+
+
+def test_patience_stops_early(settings: Any, metrics: Metrics, recorder: Any, tmp_path: Path) -> None:
+    chosen = settings(
+        "rnn", training={"steps": 400, "patience": 2, "evaluate_every": 2, "learning_rate": 0.5, "decay": "constant", "lr_warmup": 0}
+    )
+    assert session.start(chosen, tmp_path / "run", [recorder])
+    losses = [record["valid"]["loss"] for record in metrics(tmp_path / "run")]
+    assert len(losses) < 200
+    assert min(losses) == losses[-3]
+    assert recorder.all("end")[0]["kept_step"] == 2 * (len(losses) - 2)
+    assert session.resume(tmp_path / "run")
+    assert len(metrics(tmp_path / "run")) == len(losses)
+
+
+def test_a_plateau_halves_the_learning_rate(settings: Any, metrics: Metrics, tmp_path: Path) -> None:
+    chosen = settings("cnn", training={"decay": "plateau", "learning_rate": 0.3, "evaluate_every": 2, "steps": 30})
+    session.start(chosen, tmp_path / "run")
+    records = metrics(tmp_path / "run")
+    rate, stale, best = 0.3, 0, math.inf
+    for record in records:
+        assert record["learning_rate"] == pytest.approx(rate)  # the one the steps before were made with
+        stale = 0 if record["valid"]["loss"] < best else stale + 1
+        best = min(best, record["valid"]["loss"])
+        rate *= 0.5 if stale and stale % trainer.PLATEAU == 0 else 1
+    assert rate < 0.3
+
+
+def test_epochs_become_steps(settings: Any, metrics: Metrics, tmp_path: Path) -> None:
+    session.start(settings("lm", training={"steps": None, "epochs": 1.5, "evaluate_every": 2}), tmp_path / "run")
+    config, _ = RunFolder(tmp_path / "run").load()
+    assert config.steps == config.settings.training.steps == 6  # 31 lines in batches of 8: 4 an epoch
+    assert config.settings.training.epochs is None
+    assert [record["epoch"] for record in metrics(tmp_path / "run")] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("batch", [2, 40])
+def test_minutes_become_steps_without_touching_the_start(batch: int, settings: Any, tmp_path: Path) -> None:
+    """40 is more than the corpus holds: one batch an epoch, fewer than the warm-up takes."""
+    chosen = settings("rnn", training={"steps": None, "minutes": 0.02, "batch": batch, "evaluate_every": None})
+    data = prepared(chosen)
+    torch.manual_seed(3)
+    model = architectures()["rnn"].build(chosen.model, data.tokenizer.vocabulary_size, data.t_max)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    steps = budget.steps_of(model, data, chosen.objective, chosen.training)
+    assert 1 <= steps < 1.2 / 0.0003  # no step takes less than 0.3 ms
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_minutes_are_fixed_in_the_config_as_steps(settings: Any, compare: Any, tmp_path: Path) -> None:
+    session.start(settings("lm", training={"steps": None, "minutes": 0.01, "evaluate_every": 50}), tmp_path / "measured")
+    config, _ = RunFolder(tmp_path / "measured").load()
+    assert config.settings.training.minutes is None
+    assert config.steps == config.settings.training.steps
+    session.start(config.settings, tmp_path / "counted")
+    assert compare(tmp_path / "measured", tmp_path / "counted") == []
+
+
+def test_without_a_budget_there_is_a_default(settings: Any) -> None:
+    chosen = settings("lm", training={"steps": None})
+    data = prepared(chosen)
+    model = architectures()["lm"].build(chosen.model, data.tokenizer.vocabulary_size, data.t_max)
+    assert budget.steps_of(model, data, chosen.objective, chosen.training) == budget.DEFAULT_STEPS
+
+
+def test_a_collapse_is_told_and_stands_in_the_card(settings: Any, recorder: Any, tmp_path: Path) -> None:
+    collapsing = settings("rnn", objective={"beta": 50.0, "schedule": "constant"}, training={"steps": 80, "evaluate_every": 10})
+    session.start(collapsing, tmp_path / "run", [recorder])
+    (warning,) = recorder.all("warning")
+    assert "the latent has collapsed" in warning and "objective.free_bits" in warning
+    assert "> **Collapse:** the latent has collapsed" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_a_silent_latent_is_no_collapse_before_beta_has_its_weight(settings: Any, recorder: Any, tmp_path: Path) -> None:
+    warming = settings("rnn", objective={"beta": 50.0, "warmup": 1.0}, training={"steps": 60, "evaluate_every": 59})
+    session.start(warming, tmp_path / "run", [recorder])
+    assert len(recorder.all("evaluation")) == 2
+    assert len(recorder.all("warning")) <= 1
+    session.start(settings("lm"), tmp_path / "lm", [recorder])
+    assert len(recorder.all("warning")) <= 1  # no latent, nothing to collapse
+
+
+class Breaking(nn.Module):
+    """A loss whose gradient, then value, stops being a number at a step."""
+
+    def __init__(self, whole: LossOfBatch, at: int) -> None:
+        super().__init__()
+        self.whole, self.left = whole, at
+
+    def forward(self, tokens: torch.Tensor, beta: float) -> Any:
+        self.left -= 1
+        loss, means = self.whole(tokens, beta)
+        if self.left == 0:
+            loss, means = loss * float("nan"), means * torch.tensor([1.0, float("nan")])
+        return loss, means
+
+
+def break_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "LossOfBatch", lambda model, objective: Breaking(LossOfBatch(model, objective), step))
+
+
+def test_a_nan_stops_the_run_names_the_term_and_keeps_the_checkpoint(
+    settings: Any, compare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.start(settings("rnn"), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        break_at(6, patch)
+        with pytest.raises(TrainingError, match="the rate of rung 1 is no longer a number near step 8; the last good checkpoint") as told:
+            session.start(settings("rnn"), tmp_path / "run")
+    assert "\n" not in str(told.value)
+    assert all(value.isfinite().all() for value in read_tensors(tmp_path / "run" / "weights.safetensors")[0].values())
+    assert session.resume(tmp_path / "run")  # without what broke it, it goes on from step 4
+    assert compare(tmp_path / "whole", tmp_path / "run") == []
+
+
+class Poisoned(nn.Module):
+    """A loss that is a number, with a gradient that is none: it breaks the weights, not the terms."""
+
+    def __init__(self, whole: LossOfBatch, at: int) -> None:
+        super().__init__()
+        self.whole, self.left = whole, at
+
+    def forward(self, tokens: torch.Tensor, beta: float) -> Any:
+        self.left -= 1
+        loss, means = self.whole(tokens, beta)
+        poison = torch.sqrt(loss - loss) if self.left == 0 else 0.0  # the slope of a root at 0 is infinite: inf - inf
+        return loss + poison, means
+
+
+@pytest.mark.parametrize(("at", "stop"), [(8, False), (6, True)], ids=["before an evaluation", "before a stop"])
+def test_broken_weights_never_reach_a_checkpoint(
+    at: int, stop: bool, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "LossOfBatch", lambda model, objective: Poisoned(LossOfBatch(model, objective), at))
+    if stop:
+        monkeypatch.setattr(trainer.Trainer, "_agreed", lambda self, said: self.position.step == at if isinstance(said, bool) else said)
+    with pytest.raises(TrainingError, match=f"is no longer a number near step {at}; the last good checkpoint is kept"):
+        session.start(settings("rnn", training={"clip": 0.0}), tmp_path / "run")
+    state, told = read_tensors(tmp_path / "run" / "training.safetensors")
+    assert json.loads(told["position"])["step"] == 4
+    assert all(value.isfinite().all() for value in state.values() if value.is_floating_point())
+
+
+def test_too_large_a_learning_rate_is_told_and_never_a_traceback(settings: Any, tmp_path: Path) -> None:
+    wild = settings("ladder", training={"learning_rate": 1e30, "lr_warmup": 0, "steps": 1})
+    with pytest.raises(UserError, match=r"no longer a number .* lower training\.learning_rate"):
+        session.start(wild, tmp_path / "run")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")])
+def test_too_little_memory_is_told(error: Exception, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(self: Trainer, tokens: torch.Tensor) -> None:
+        raise error
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    with pytest.raises(TrainingError, match=r"memory ran out with batches of 8 lines: lower training\.batch") as told:
+        session.start(settings("rnn"), tmp_path / "run")
+    assert "\n" not in str(told.value)
+
+
+def test_too_large_a_model_is_told_and_leaves_no_run_behind(settings: Any, tmp_path: Path) -> None:
+    huge = settings("lm", model={"decoder": {"hidden": 100_000_000}})  # 10^17 bytes: no machine has them
+    with pytest.raises(TrainingError, match=r"memory ran out for the model .*: lower the widths under model"):
+        session.start(huge, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(self: Trainer, tokens: torch.Tensor) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        session.start(settings("rnn"), tmp_path / "run")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("training", [{"device": "cuda"}, {"devices": 2}], ids=["no GPU", "no torchrun"])
+def test_a_device_that_is_not_there_leaves_no_run_behind(training: dict[str, Any], settings: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training\.device"):
+        session.start(settings("rnn", training=training), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parts", "told"),
+    [
+        ("rnn", {"objective": {"alpha": 0.5}}, "no auxiliary head"),
+        ("cnn", {"objective": {"free_bits": 0.1}, "model": {"latent": {"prior": "mixture"}}}, "mixture prior's rate"),
+    ],
+)
+def test_an_objective_the_model_cannot_have_is_refused_at_build(
+    architecture: str, parts: dict[str, Any], told: str, settings: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        session.start(settings(architecture, **parts), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam"])
+@pytest.mark.parametrize("decay", ["cosine", "linear", "constant", "plateau"])
+def test_every_optimizer_and_decay_trains(optimizer: str, decay: str, settings: Any, metrics: Metrics, tmp_path: Path) -> None:
+    training = {"optimizer": optimizer, "decay": decay, "weight_decay": 0.01, "steps": 3, "evaluate_every": 3}
+    assert session.start(settings("rnn", training=training), tmp_path / "run")
+    (record,) = metrics(tmp_path / "run")
+    assert math.isfinite(record["valid"]["loss"])
+
+
+@pytest.mark.parametrize("architecture", ["rnn", "ladder", "cnn", "hybrid"])
+def test_mixed_precision_is_finite_and_close(architecture: str, settings: Any, metrics: Metrics, tmp_path: Path) -> None:
+    for precision in ("32-true", "bf16-mixed"):
+        session.start(settings(architecture, training={"precision": precision}), tmp_path / precision)
+    for mixed, full in zip(metrics(tmp_path / "bf16-mixed"), metrics(tmp_path / "32-true"), strict=True):
+        for part in ("train", "valid"):
+            assert mixed[part]["distortion"] == pytest.approx(full[part]["distortion"], rel=0.03)
+            assert mixed[part]["rate"] == pytest.approx(full[part]["rate"], rel=0.2, abs=0.1)
+    weights = read_tensors(tmp_path / "bf16-mixed" / "weights.safetensors")[0]
+    assert all(value.dtype != torch.bfloat16 and value.isfinite().all() for value in weights.values())
+
+
+def test_clipping_bounds_the_step(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    norms: list[float] = []
+    record = trainer.WeightAverage.update
+
+    def update(self: Any, step: int) -> None:
+        gradients = [value.grad for value in self._live.values() if value.grad is not None]
+        norms.append(torch.linalg.vector_norm(torch.stack([g.norm() for g in gradients])).item() if gradients else -1.0)
+        record(self, step)
+
+    monkeypatch.setattr(trainer.WeightAverage, "update", update)
+    monkeypatch.setattr(torch.optim.AdamW, "zero_grad", lambda self, set_to_none=True: None)
+    session.start(settings("rnn", training={"clip": 0.5, "steps": 1, "average": 0.5}), tmp_path / "clipped")
+    session.start(settings("rnn", training={"clip": 0.0, "steps": 1, "average": 0.5}), tmp_path / "free")
+    assert norms[0] == pytest.approx(0.5, rel=1e-3)
+    assert norms[1] > 0.5
+
+
+def test_a_corpus_of_empty_lines_is_told(settings: Any, corpus: Path, tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        (corpus / f"{split}.txt").write_text("\n\n\n")
+    with pytest.raises(UserError):
+        session.start(settings("rnn"), tmp_path / "run")
