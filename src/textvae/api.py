@@ -99,7 +99,8 @@ class TextVAE:
         Raises:
             RunError: no run of that name, a damaged one, or one of a newer version.
         """
-        if not Path(name).exists() and hub.is_hub_name(str(name)) and not str(name).startswith("runs/"):
+        # A local folder first: asking the hub for a mistyped one takes long without a network.
+        if hub.is_hub_name(str(name)) and not Path(name).exists() and not Path(name).parent.exists():
             name = hub.fetch(str(name))
         folder = RunFolder(name)
         config, tokenizer = folder.load()
