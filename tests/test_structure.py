@@ -28,7 +28,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("hub",),
     ("api",),
-    ("sklearn", "study", "serve", "plots"),
+    ("sklearn_transformer", "study", "serve", "plots"),
     ("cli",),
     ("__init__", "__main__"),
 )

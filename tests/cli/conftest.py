@@ -15,13 +15,14 @@ import pytest
 
 from textvae.cli import main
 
-TINY = (
-    "--model.hidden 8 --model.embedding 4 --model.latent.channels 3 --model.decoder.hidden 8 --model.decoder.embedding 4 "
-    "--training.batch 8 --training.precision 32-true --training.device cpu"
-).split()
+SETTINGS = {
+    **{"model.hidden": 8, "model.embedding": 4, "model.latent.channels": 3, "model.decoder.hidden": 8, "model.decoder.embedding": 4},
+    **{"training.batch": 8, "training.precision": "32-true", "training.device": "cpu"},
+}
+TINY = [part for name, value in SETTINGS.items() for part in (f"--{name}", str(value))]
 """Flags of a recurrent VAE that a test can wait for."""
 
-WORDS = "oak elm ash fir yew box bay may sun sea sky fog ice day one two six ten".split()
+WORDS = ["oak", "elm", "ash", "fir", "yew", "box", "bay", "may", "sun", "sea", "sky", "fog", "ice", "day", "one", "two", "six", "ten"]
 LINES = [f"{first} {second}" for first in WORDS for second in WORDS if first != second]
 
 

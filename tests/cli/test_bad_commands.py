@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from textvae.architectures import architectures
+from textvae.config import TrainingSettings
+from textvae.settings import RunSettings, resolve
 
 from .conftest import TINY, Command, environment
 
@@ -76,8 +78,13 @@ def test_numbers_that_make_no_sense(textvae: Command, run: Path, corpus: Path) -
 def test_a_short_budget_takes_the_place_of_the_presets(
     textvae: Command, corpus: Path, tmp_path: Path, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
-    monkeypatch.setattr("textvae.training.session.start", lambda settings, folder, hooks: seen.append(settings.training) or False)
+    seen: list[TrainingSettings] = []
+
+    def start(settings: RunSettings, *_: object) -> bool:
+        seen.append(settings.training)
+        return False
+
+    monkeypatch.setattr("textvae.training.session.start", start)
     assert textvae("train", corpus, "--out", tmp_path / "r", "--preset", preset, "--minutes", 2).code == 1  # "stopped"
     assert (seen[0].steps, seen[0].epochs, seen[0].minutes) == (None, None, 2.0)
 
@@ -139,11 +146,12 @@ def test_help_names_every_architecture_and_setting(textvae: Command, monkeypatch
     shown = textvae("train", "--help").out
     assert all(name in shown for name in architectures())
     assert all(flag in shown for flag in ("--training.learning-rate", "--model.latent.channels", "--objective.free-bits", "--minutes"))
-    assert "Largest learning rate." in shown and "[default: 0.001]" in shown
+    assert f"Largest learning rate. [default: {resolve('default').training.learning_rate}]" in shown
 
 
 def test_help_and_version_come_without_torch() -> None:
-    code = "import sys; from textvae.cli import main; main(['--help']); main(['--version']); main(['presets']); print('torch' in sys.modules)"
+    lines = [["--help"], ["--version"], ["presets"], ["corpora"]]
+    code = f"import sys; from textvae.cli import main; [main(line) for line in {lines}]; print('torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
     assert ended.returncode == 0 and ended.stderr == ""
     assert ended.stdout.splitlines()[-1] == "False" and "reconstruct" in ended.stdout and "\n0." in ended.stdout

@@ -155,9 +155,7 @@ def test_corpora_are_listed_and_shown(textvae: Command) -> None:
     assert len(lines) == 5 and all(len(line) == 16 and line.isdigit() for line in lines)
 
 
-def test_only_the_corpus_that_is_downloaded_is_fetched(
-    textvae: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_corpus_that_is_downloaded_is_fetched(textvae: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = tmp_path / "tweets.csv"
     here.write_text("")
     monkeypatch.setenv("TEXTVAE_SENTIMENT140", str(here))

@@ -345,13 +345,13 @@ def test_training_lowers_the_loss(case: Case) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     objective = ObjectiveSettings()
     losses = []
-    for _ in range(15):
+    for _ in range(10):
         loss = loss_of(model(LINES), 0.1, objective)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert sum(losses[-3:]) < 0.97 * sum(losses[:3])
+    assert sum(losses[-3:]) < 0.98 * sum(losses[:3])
 
 
 def test_distortion_is_the_sum_of_scored_steps_by_hand() -> None:

@@ -29,7 +29,9 @@ assert session.resume(run + "/stopped")
 """
 
 
-def test_two_processes_train_one_run_and_resume_it_exactly(settings: Any, compare: Any, metrics: Any, tmp_path: Path) -> None:
+def test_two_processes_train_one_run_and_resume_it_exactly(settings: Any, corpus: Path, compare: Any, metrics: Any, tmp_path: Path) -> None:
+    with (corpus / "train.txt").open("a") as file:
+        file.write("fed\n")  # 32 lines: every batch gives both processes four, so equal seeds would stay equal
     # The auxiliary head has no weight, so no gradient: data parallel must be told.
     chosen = settings("hybrid", training={"devices": 2, "steps": 6, "evaluate_every": 3})
     program = tmp_path / "program.py"

@@ -36,7 +36,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "fresh draws every epoch": (
         "ladder-cnn",
         {
-            "corpus": {"path": "messages", "draws": 30, "held_out_draws": 10},
+            "corpus": {"path": "sinusoids", "draws": 30, "held_out_draws": 10},
             "objective": {"schedule": "cyclical", "free_bits": 0.1},
             "training": {"decay": "linear"},
         },

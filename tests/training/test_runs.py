@@ -102,15 +102,15 @@ def test_averages_are_saved_and_the_raw_weights_go_on_training(settings: Any, tm
     assert any(not torch.equal(saved[name], state[f"model.{name}"]) for name in averaged)
 
 
-def test_patience_stops_early(settings: Any, metrics: Metrics, recorder: Any, tmp_path: Path) -> None:
-    chosen = settings(
-        "rnn", training={"steps": 400, "patience": 2, "evaluate_every": 2, "learning_rate": 0.5, "decay": "constant", "lr_warmup": 0}
-    )
-    assert session.start(chosen, tmp_path / "run", [recorder])
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_patience_stops_early(keep: str, settings: Any, metrics: Metrics, recorder: Any, tmp_path: Path) -> None:
+    wild = {"steps": 400, "patience": 2, "evaluate_every": 2, "learning_rate": 0.5, "decay": "constant", "lr_warmup": 0}
+    assert session.start(settings("rnn", training={**wild, "keep": keep}), tmp_path / "run", [recorder])
     losses = [record["valid"]["loss"] for record in metrics(tmp_path / "run")]
     assert len(losses) < 200
     assert min(losses) == losses[-3]
-    assert recorder.all("end")[0]["kept_step"] == 2 * (len(losses) - 2)
+    assert all(min(losses[:i]) > min(losses[i : i + 2]) for i in range(1, len(losses) - 2))  # and not earlier than that
+    assert recorder.all("end")[0]["kept_step"] == 2 * (len(losses) - 2 if keep == "best" else len(losses))
     assert session.resume(tmp_path / "run")
     assert len(metrics(tmp_path / "run")) == len(losses)
 

@@ -57,9 +57,10 @@ def _of_the_machine(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         _drop_output()
         return "the disk is full: free some space and run again"
-    told = str(error).lower()
-    if isinstance(error, MemoryError) or "can't allocate memory" in told or "out of memory" in told:
-        return "not enough memory: give fewer or shorter lines, fewer --importance-samples, or a smaller model or --training.batch"
+    from textvae.training.memory import is_out_of_memory
+
+    if is_out_of_memory(error):
+        return "not enough memory: give fewer or shorter lines, fewer --importance-samples, or train a smaller model"
     return None
 
 

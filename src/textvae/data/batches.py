@@ -15,8 +15,8 @@ import numpy as np
 from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError
 
-MULTIPLE = 8
-"""Widths are rounded up to a multiple of this: few different shapes, and matrix sizes processors like."""
+WIDTHS = 16
+"""Widths are rounded up so that there are at most this many: few different shapes, whatever the longest line."""
 
 
 @final
@@ -43,7 +43,6 @@ class BucketedBatches:
         seed: seed of the order.
         t_max: largest width, `EOS` included; without it only the longest sequence limits the width.
         pool: batches sorted together; more pad less and mix less. At 100, 6 % of the positions of tweets are padding.
-        multiple: widths are rounded up to a multiple of this, but never over `t_max`.
         rank: this process's number; it gets every `world`-th row of each batch from its `rank`-th on.
         world: processes that share each batch.
 
@@ -59,7 +58,6 @@ class BucketedBatches:
         t_max: int | None = None,
         *,
         pool: int = 100,
-        multiple: int = MULTIPLE,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -67,7 +65,7 @@ class BucketedBatches:
             raise ConfigError(f"training.batch is {batch_size}: must be at least training.devices, {world}")
         self._table_of_epoch = table_of_epoch
         self._batch_size, self._seed, self._t_max = batch_size, seed, t_max
-        self._pool, self._multiple = pool, multiple
+        self._pool = pool
         self._rank, self._world = rank, world
         self._latest: _Epoch | None = None
 
@@ -94,7 +92,8 @@ class BucketedBatches:
             if len(table) < self._world:
                 raise ConfigError(f"training.devices is {self._world}: must be at most {len(table)}, the training sequences of an epoch")
             batches = self._plan(table.lengths, np.random.default_rng([self._seed, epoch]))
-            widths = [_width(int(table.lengths[rows].max()), self._multiple, self._t_max) for rows in batches]
+            t_max = self._t_max or int(table.lengths.max())
+            widths = [_width(int(table.lengths[rows].max()), t_max) for rows in batches]
             self._latest = _Epoch(epoch, table, batches, widths)
         return self._latest
 
@@ -111,9 +110,7 @@ class BucketedBatches:
         return [batches[index] for index in rng.permutation(len(batches))]
 
 
-def in_order(
-    table: TokenTable, batch_size: int, t_max: int | None = None, *, multiple: int = MULTIPLE
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def in_order(table: TokenTable, batch_size: int, t_max: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (rows (B,), tokens (B,T)) over all sequences, shortest first, for evaluation.
 
     `results[rows] = ...` puts what was computed back in the caller's order. Widths as in `BucketedBatches`.
@@ -122,10 +119,10 @@ def in_order(
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        yield rows, table.take(rows, _width(int(lengths[rows].max()), multiple, t_max))
+        yield rows, table.take(rows, _width(int(lengths[rows].max()), t_max or int(lengths.max())))
 
 
-def _width(longest: int, multiple: int, t_max: int | None) -> int:
-    """Width of a batch: its longest sequence rounded up to the multiple, but not over `t_max` and never too narrow."""
-    rounded = -(-longest // multiple) * multiple
-    return rounded if t_max is None else max(longest, min(rounded, t_max))
+def _width(longest: int, t_max: int) -> int:
+    """Width of a batch: its longest sequence rounded up to one of `WIDTHS` widths, but not over `t_max` and never too narrow."""
+    step = -(-t_max // WIDTHS)
+    return max(longest, min(-(-longest // step) * step, t_max))

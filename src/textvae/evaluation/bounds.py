@@ -94,7 +94,7 @@ def measure_bounds(
     importance_bound = np.zeros(count)
     done = 0
     with inference(model):
-        for rows, batch in in_order(table, min(BATCH, rows_held), model.max_tokens, multiple=1):
+        for rows, batch in in_order(table, min(BATCH, rows_held), model.max_tokens):
             tokens = torch.from_numpy(batch).to(model.device)  # (B, T)
             terms = _sampled_terms(model, tokens, samples, max(1, rows_held // len(rows)), generator)  # (1 + L, B, K)
             parts[:, rows] = terms.mean(-1).cpu().numpy()

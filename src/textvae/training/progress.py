@@ -6,7 +6,7 @@ import time
 from typing import Any, final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from textvae.training.hooks import Hook, StepRecord
 
@@ -22,10 +22,8 @@ class ProgressLine(Hook):
         self.console = console or Console(stderr=True)
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10),  # all of it fits into 80 columns
             TextColumn("{task.completed}/{task.total} steps"),
-            TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
             TextColumn("{task.fields[terms]}"),

@@ -1,0 +1,132 @@
+"""A scikit-learn transformer: texts to latent vectors and back, for pipelines and grid searches. Needs the extra `sklearn`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self, final
+
+import numpy as np
+
+from textvae.api import TextVAE, train
+from textvae.errors import ConfigError
+from textvae.storage import write_atomically
+from textvae.training.progress import ProgressLine
+
+try:
+    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+    from sklearn.utils.validation import check_is_fitted
+except ImportError as error:
+    raise ImportError("textvae.sklearn_transformer needs a package that is not installed: pip install 'textvae[sklearn]'") from error
+
+
+@final
+class TextVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Trains a model on texts (`fit`), encodes texts (`transform`) and decodes vectors (`inverse_transform`).
+
+    Give at most one of steps, epochs and minutes. With `out` the run is kept in that folder, the texts beside it, and
+    can be resumed and measured like any other; without, it lives as long as this object.
+    """
+
+    def __init__(
+        self,
+        preset: str = "default",
+        out: str | Path | None = None,
+        steps: int | None = None,
+        epochs: float | None = None,
+        minutes: float | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        importance_samples: int = 100,
+        seed: int = 0,
+        verbose: bool = False,
+    ) -> None:
+        """Keep the parameters.
+
+        Args:
+            preset: a preset's name, or an architecture's.
+            out: the run's folder.
+            steps: optimisation steps.
+            epochs: passes over the texts.
+            minutes: wall-clock budget.
+            settings: `model`, `objective`, `training` and `corpus_settings` as `textvae.train` takes them.
+            importance_samples: samples of z a text in `score_samples`.
+            seed: of training and scoring.
+            verbose: whether training shows its progress on stderr.
+        """
+        self.preset = preset
+        self.out = out
+        self.steps = steps
+        self.epochs = epochs
+        self.minutes = minutes
+        self.settings = settings
+        self.importance_samples = importance_samples
+        self.seed = seed
+        self.verbose = verbose
+
+    def fit(self, X: Iterable[str], y: object = None) -> Self:
+        """Train on N texts; `y` is not looked at.
+
+        Raises:
+            UserError: what is wrong with the texts or the parameters, in one line.
+        """
+        texts = _texts(X)
+        with TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "run" if self.out is None else Path(self.out)
+            corpus = folder.with_name(f"{folder.name}.jsonl")  # JSON: a line end inside a text is no end of the text
+            if not (folder / "config.json").exists():
+                write_atomically(corpus, "".join(f"{json.dumps({'text': text})}\n" for text in texts).encode())
+            self.vae_: TextVAE = train(
+                corpus, preset=self.preset, out=folder, hooks=(ProgressLine(),) if self.verbose else (), **self._settings()
+            )
+        return self
+
+    def transform(self, X: Iterable[str]) -> np.ndarray:
+        """Posterior means of N texts, (N, D), float32."""
+        check_is_fitted(self)
+        return self.vae_.encode(_texts(X))
+
+    def inverse_transform(self, X: np.ndarray) -> list[str]:
+        """The most likely texts of N vectors (N, D)."""
+        check_is_fitted(self)
+        return self.vae_.decode(np.asarray(X))
+
+    def score_samples(self, X: Iterable[str]) -> np.ndarray:
+        """Importance bound on log p(x) of N texts, nats, (N,)."""
+        check_is_fitted(self)
+        scores = self.vae_.score(_texts(X), self.importance_samples, self.seed)
+        return np.array([score.importance_bound for score in scores])
+
+    def score(self, X: Iterable[str], y: object = None) -> float:
+        """Mean importance bound, nats a text: what a grid search makes as large as it can."""
+        return float(self.score_samples(X).mean())
+
+    def _settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {name: dict(table) for name, table in (self.settings or {}).items()}
+        budget = {"steps": self.steps, "epochs": self.epochs, "minutes": self.minutes}
+        given = {name: value for name, value in budget.items() if value is not None}
+        settings["training"] = {"seed": self.seed, **settings.get("training", {}), **given}
+        settings["corpus_settings"] = {**settings.get("corpus_settings", {}), "column": "text"}
+        return settings
+
+    @property
+    def _n_features_out(self) -> int:
+        """D: how `get_feature_names_out` knows how many names to give."""
+        return int(self.vae_.encode([""]).shape[1])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+def _texts(X: Iterable[str]) -> list[str]:
+    """A list of texts; raises `ConfigError` for anything else."""
+    texts = [X] if isinstance(X, str) else list(X)
+    wrong = next((text for text in texts if not isinstance(text, str)), None)
+    if isinstance(X, str) or wrong is not None:
+        raise ConfigError(f"X holds {X if wrong is None else wrong!r}: give a list, array or column of texts")
+    return texts
