@@ -27,10 +27,12 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
-        raise RunError(_cannot_write(path, error)) from error
+        if isinstance(error, OSError):
+            raise RunError(_cannot_write(path, error)) from error
+        raise
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -256,7 +256,8 @@ def test_word_dropout_hides_symbols_in_training_only() -> None:
     z, context, tokens = torch.randn(1, 1, 2), torch.randn(1, 8, 2), torch.tensor([[2, 3, 4, 5, 2, 3, 4, 0]])
     first, second = (emitter.train()(context, z, tokens) for _ in range(2))
     assert not torch.equal(first, second)
-    assert torch.equal(first[:, 0], second[:, 0])  # the boundary symbol is never hidden
+    for _ in range(20):  # the boundary symbol is never hidden
+        torch.testing.assert_close(emitter(context, z, tokens)[:, 0], without_dropout(emitter)(context, z, tokens)[:, 0])
     emitter.eval()
     assert torch.equal(emitter(context, z, tokens), emitter(context, z, tokens))
     torch.testing.assert_close(emitter(context, z, tokens), without_dropout(emitter)(context, z, tokens))

@@ -31,5 +31,6 @@ def shifted(tokens: Tensor) -> Tensor:
 
 def distortion_of(logits: Tensor, tokens: Tensor) -> Tensor:
     """-log p(tokens) under independent steps with logits (B, T, V), summed over scored positions: nats, (B,)."""
-    steps = F.cross_entropy(logits.float().transpose(1, 2), tokens, reduction="none")  # (B, T)
+    # Flat, so that the V logits of a step lie side by side: with V in the middle the softmax is 4 to 10 times slower.
+    steps = F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)  # (B, T)
     return (steps * scored(tokens)).sum(1)  # (B,)
