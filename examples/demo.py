@@ -16,7 +16,6 @@ from textvae.data.sources.messages import Messages
 from textvae.plots import training_figure
 
 FOLDER = Path("runs") / "demo"
-MINUTES = 4.0
 SAMPLES = 1_000
 SHOWN = 8
 
@@ -26,8 +25,8 @@ def main() -> None:
     began = time.perf_counter()
     if FOLDER.exists():
         shutil.rmtree(FOLDER)  # the demo's own folder, made anew each time
-    print(f"Training a variational autoencoder on the built-in corpus `messages` for {MINUTES:.0f} minutes …", flush=True)
-    vae = textvae.train("messages", preset="best/messages/rnn-dense", out=FOLDER, training={"minutes": MINUTES})
+    print(f"Training a variational autoencoder on the built-in corpus `messages` for four and a half minutes …", flush=True)
+    vae = textvae.train("messages", preset="best/messages/rnn-dense", out=FOLDER)
     source = Messages()
 
     valid = vae.prepared().lines["valid"]
@@ -47,7 +46,7 @@ def main() -> None:
     heading("How good is it?")
     measured = vae.evaluate(split="valid", importance_samples=20)
     gap, share = measured.gap or math.nan, source.accepts(samples).mean()
-    print(f"  {share:.1%} of {SAMPLES:,} samples are sentences of the grammar, letter by letter")
+    print(f"  {share:.1%} of {SAMPLES:,} samples are sentences of the grammar")
     print(f"  the source's entropy is {source.entropy:.2f} nats a message: no model's mean bound can be above -{source.entropy:.2f}")
     error = measured.standard_error["elbo"]
     print(f"  ELBO {measured.elbo:.2f} ± {error:.2f} nats = -(distortion {measured.distortion:.2f} + rate {measured.rate:.2f})")
@@ -60,7 +59,7 @@ def main() -> None:
     heading(f"That took {time.perf_counter() - began:.0f} s. Next")
     print(f"""  .venv/bin/textvae sample {FOLDER} -n 5 --temperature 0.7
   .venv/bin/textvae evaluate {FOLDER}
-  .venv/bin/textvae interpolate {FOLDER} "Loved the gig, so glad we went." "dreading the exam tomorrow"
+  .venv/bin/textvae interpolate {FOLDER} "Enjoyed this test - very easy!" "wary of the derby tonight - how slow :("
   .venv/bin/textvae train YOUR_FILE.txt --out runs/mine --minutes 10""")
 
 

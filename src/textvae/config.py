@@ -293,5 +293,5 @@ class TrainingSettings:
             value = getattr(self, name)
             require(value is None or value >= 1, f"training.{name} is {value}: must be at least 1")
         require(self.clip >= 0, f"training.clip is {self.clip}: must be at least 0")
-        require(self.seed >= 0, f"training.seed is {self.seed}: must be at least 0")
+        require(0 <= self.seed < 2**63, f"training.seed is {self.seed}: must be at least 0 and below 2**63")
         require(self.devices >= 1, f"training.devices is {self.devices}: must be at least 1")

@@ -141,6 +141,15 @@ def test_parquet_without_vectors_is_refused(textvae: Command, run: Path, tmp_pat
         assert f"{name}.parquet" in textvae("decode", run, tmp_path / f"{name}.parquet").refused()
 
 
+def test_parquet_without_its_package_says_what_to_install(
+    textvae: Command, run: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "z.parquet").touch()
+    for command in (("encode", run, corpus, "--out", tmp_path / "z.parquet"), ("decode", run, tmp_path / "z.parquet")):
+        assert "pip install 'textvae[parquet]', or use .npy" in textvae(*command).refused()
+
+
 def test_help_names_every_architecture_and_setting(textvae: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     shown = textvae("train", "--help").out

@@ -123,6 +123,13 @@ def test_score_has_the_keys_of_the_contract_and_one_line_an_input(textvae: Comma
     assert [float(line.split()[0]) for line in printed] == pytest.approx([row["elbo"] for row in rows], abs=1e-3)
 
 
+def test_a_control_character_shows_as_its_picture_and_leaves_the_terminal_alone(textvae: Command, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(json.dumps({"text": "a\x1b[2Jb\x7f\tc"}))
+    scored = ("score", run, tmp_path / "in.jsonl", "--importance-samples", 1)
+    assert textvae(*scored).out.endswith("  a␛[2Jb␡\tc\n")
+    assert json.loads(textvae(*scored, "--json").out)[0]["text"] == "a\x1b[2Jb\x7f\tc"
+
+
 def test_texts_may_be_piped_in(typed: Command, run: Path) -> None:
     ended = typed("score", run, "-", "--importance-samples", 1, "--json", stdin=b"oak elm\r\nsun sea")
     assert [row["text"] for row in json.loads(ended.out)] == ["oak elm", "sun sea"]

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 import textvae
-from textvae.cli.output import note, print_columns, print_json, print_table, progress
+from textvae.cli.output import note, print_columns, print_json, print_lines, print_table, progress, shown
 from textvae.config import CorpusSettings
 from textvae.errors import ConfigError, CorpusError, did_you_mean
 
@@ -115,8 +115,7 @@ def sample(
     if json:
         print_json(list(strings))
     else:
-        for text in strings:
-            print(text)
+        print_lines(strings)
 
 
 @app.command
@@ -155,7 +154,7 @@ def reconstruct(
         return
     note("distortion and rate in nats, then the text and what comes back")
     for row in rows:
-        print(f"{row.distortion:9.3f} {row.rate:9.3f}  {row.input} → {row.output}")
+        print(f"{row.distortion:9.3f} {row.rate:9.3f}  {shown(f'{row.input} → {row.output}')}")
 
 
 @app.command
@@ -190,8 +189,7 @@ def interpolate(
     if json:
         print_json(strings)
     else:
-        for text in strings:
-            print(text)
+        print_lines(strings)
 
 
 @app.command
@@ -240,8 +238,7 @@ def decode(run: str, vectors: Path, /, *, beams: int = 1, json: bool = False) ->
     if json:
         print_json(strings)
     else:
-        for text in strings:
-            print(text)
+        print_lines(strings)
 
 
 @app.command
@@ -281,7 +278,7 @@ def score(
         return
     note("ELBO and importance bound in nats, bits per character, then the line")
     for row in rows:
-        print(f"{row.elbo:10.3f} {row.importance_bound:10.3f} {row.bits_per_character:8.4f}  {row.text}")
+        print(f"{row.elbo:10.3f} {row.importance_bound:10.3f} {row.bits_per_character:8.4f}  {shown(row.text)}")
 
 
 @app.command
@@ -351,7 +348,7 @@ def _show_corpus(name: str) -> None:
     rows += [("lines", ", ".join(f"{split} {len(lines):,}" for split, lines in corpus.splits.items()) + drawn)]
     if corpus.source:
         rows += [("entropy", f"{corpus.source.entropy:.3f} nats a line: no model costs less on average")]
-    print_columns([*rows, *(("such as", line) for line in corpus.splits["train"][:5])])
+    print_columns([*rows, *(("such as", shown(line)) for line in corpus.splits["train"][:5])])
 
 
 def _fetch_corpus(name: str) -> None:
