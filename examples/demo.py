@@ -25,7 +25,7 @@ def main() -> None:
     began = time.perf_counter()
     if FOLDER.exists():
         shutil.rmtree(FOLDER)  # the demo's own folder, made anew each time
-    print(f"Training a variational autoencoder on the built-in corpus `messages` for four and a half minutes …", flush=True)
+    print("Training a variational autoencoder on the built-in corpus `messages` for four and a half minutes …", flush=True)
     vae = textvae.train("messages", preset="best/messages/rnn-dense", out=FOLDER)
     source = Messages()
 
@@ -44,7 +44,7 @@ def main() -> None:
         print(f"  {text}")
 
     heading("How good is it?")
-    measured = vae.evaluate(split="valid", importance_samples=20)
+    measured = vae.evaluate(split="valid", importance_samples=10)
     gap, share = measured.gap or math.nan, source.accepts(samples).mean()
     print(f"  {share:.1%} of {SAMPLES:,} samples are sentences of the grammar")
     print(f"  the source's entropy is {source.entropy:.2f} nats a message: no model's mean bound can be above -{source.entropy:.2f}")
@@ -52,7 +52,9 @@ def main() -> None:
     print(f"  ELBO {measured.elbo:.2f} ± {error:.2f} nats = -(distortion {measured.distortion:.2f} + rate {measured.rate:.2f})")
     print(f"  gap to the truth: {gap:.2f} nats a message; importance bound {measured.importance_bound:.2f} nats")
     print(f"  the latent is used: {measured.active_units} of {measured.latent_units} units are active and carry")
-    print(f"  {measured.mutual_information:.2f} nats about the message (an estimate that saturates at {measured.mutual_information_cap:.2f})")
+    print(
+        f"  {measured.mutual_information:.2f} nats about the message (an estimate that saturates at {measured.mutual_information_cap:.2f})"
+    )
     picture = training_figure(FOLDER, source.entropy)
     print(f"  the run in a picture: {picture}")
 

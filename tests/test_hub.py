@@ -11,7 +11,9 @@ from textvae import hub
 from textvae.errors import RunError
 
 
-@pytest.mark.parametrize(("name", "is_hub"), [("user/model", True), ("a-b/c.d_e", True), ("folder", False), ("a/b/c", False), ("./a", True)])
+@pytest.mark.parametrize(
+    ("name", "is_hub"), [("user/model", True), ("a-b/c.d_e", True), ("folder", False), ("a/b/c", False), ("./a", True)]
+)
 def test_what_reads_like_a_hub_name(name: str, is_hub: bool) -> None:
     assert hub.is_hub_name(name) is is_hub
 

@@ -59,7 +59,7 @@ def _draw_terms(axes: Axes, records: list[dict[str, Any]], entropy: float | None
         xlim=(steps[0], steps[-1]),
         ylim=(0, min(max(total), 3 * lowest)),
     )
-    axes.legend(loc="upper right", frameon=True)
+    axes.legend(loc="lower center", frameon=True)
 
 
 def _draw_rates(axes: Axes, records: list[dict[str, Any]]) -> None:
