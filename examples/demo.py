@@ -6,7 +6,7 @@ model's bound and the truth is measured, not guessed. Run by `make demo`; writes
 
 from __future__ import annotations
 
-import math
+import json
 import shutil
 import time
 from pathlib import Path
@@ -16,6 +16,7 @@ from textvae.data.sources.messages import Messages
 from textvae.plots import training_figure
 
 FOLDER = Path("runs") / "demo"
+PRESET = "best/messages/rnn-dense"
 SAMPLES = 1_000
 SHOWN = 8
 
@@ -23,15 +24,14 @@ SHOWN = 8
 def main() -> None:
     """Train, show, measure, draw."""
     began = time.perf_counter()
-    if FOLDER.exists():
-        shutil.rmtree(FOLDER)  # the demo's own folder, made anew each time
+    make_room()
     print("Training a variational autoencoder on the built-in corpus `messages` for four and a half minutes …", flush=True)
-    vae = textvae.train("messages", preset="best/messages/rnn-dense", out=FOLDER)
+    vae = textvae.train(preset=PRESET, out=FOLDER)
     source = Messages()
 
-    valid = vae.prepared().lines["valid"]
+    unseen = vae.prepared().lines["test"]
     heading("Messages it has never seen, through the latent vector and back")
-    for line, back in zip(valid[:SHOWN], vae.reconstruct(valid[:SHOWN]), strict=True):
+    for line, back in zip(unseen[:SHOWN], vae.reconstruct(unseen[:SHOWN]), strict=True):
         print(f"  {line}\n  → {back}")
 
     heading("Messages it makes up (z from the prior, temperature 1)")
@@ -40,22 +40,22 @@ def main() -> None:
         print(f"  {text}")
 
     heading("On the way from one message to another")
-    for text in vae.interpolate(valid[0], valid[1], steps=7):
+    for text in vae.interpolate(unseen[0], unseen[1], steps=7):
         print(f"  {text}")
 
     heading("How good is it?")
-    measured = vae.evaluate(split="valid", importance_samples=10)
-    gap, share = measured.gap or math.nan, source.accepts(samples).mean()
+    measured = vae.evaluate(split="test", importance_samples=10)
+    share = source.accepts(samples).mean()
     print(f"  {share:.1%} of {SAMPLES:,} samples are sentences of the grammar")
     print(f"  the source's entropy is {source.entropy:.2f} nats a message: no model's mean bound can be above -{source.entropy:.2f}")
     error = measured.standard_error["elbo"]
     print(f"  ELBO {measured.elbo:.2f} ± {error:.2f} nats = -(distortion {measured.distortion:.2f} + rate {measured.rate:.2f})")
-    print(f"  gap to the truth: {gap:.2f} nats a message; importance bound {measured.importance_bound:.2f} nats")
+    print(f"  gap to the truth: {measured.gap:.2f} nats a message; importance bound {measured.importance_bound:.2f} nats")
     print(f"  the latent is used: {measured.active_units} of {measured.latent_units} units are active and carry")
     print(
         f"  {measured.mutual_information:.2f} nats about the message (an estimate that saturates at {measured.mutual_information_cap:.2f})"
     )
-    picture = training_figure(FOLDER, source.entropy)
+    picture = training_figure(FOLDER, source.entropy, FOLDER / "demo.png")
     print(f"  the run in a picture: {picture}")
 
     heading(f"That took {time.perf_counter() - began:.0f} s. Next")
@@ -63,6 +63,16 @@ def main() -> None:
   .venv/bin/textvae evaluate {FOLDER}
   .venv/bin/textvae interpolate {FOLDER} "Enjoyed this test - very easy!" "wary of the derby tonight - how slow :("
   .venv/bin/textvae train YOUR_FILE.txt --out runs/mine --minutes 10""")
+
+
+def make_room() -> None:
+    """Remove the folder of an earlier demo; stop where the folder holds anything else."""
+    if not FOLDER.exists():
+        return
+    config = FOLDER / "config.json"
+    if not config.exists() or json.loads(config.read_text(encoding="utf-8")).get("preset") != PRESET:
+        raise SystemExit(f"{FOLDER} holds something that is not a demo's run: move it away, then run the demo again")
+    shutil.rmtree(FOLDER)
 
 
 def heading(text: str) -> None:
