@@ -1,11 +1,13 @@
-"""Training throughput of every row of the study at its own sizes, beside one plain `nn.LSTM` of the same width.
+"""Training throughput of every architecture, beside one plain `nn.LSTM` of the same width.
 
     make bench          (or: .venv/bin/python benchmarks/training.py --rounds 9 --json throughput.json)
 
-Each row trains on random tokens of its corpus's shape with its own batch size: forward, loss, backward, clipping,
-optimizer. The yardstick is forward and backward of one `nn.LSTM` layer of the row's decoder width (256 for `cnn`, which has
-none) on the same batch and steps. The two sides alternate, round by round in one process, after a warm-up; the figures
-are medians over rounds, the spread is the range of the middle half.
+Every row of the study trains at its own sizes, on random tokens of its corpus's shape with its own batch size: forward,
+loss, backward, clipping, optimizer. So do the two architectures that the study's tables lack, `lm` (the preset
+best/tweets/lm) and `ladder-rnn`, on the shape of tweets with batches of 32. The yardstick is forward and backward of one
+`nn.LSTM` layer of the row's decoder width (256 for `cnn`, which has none) on the same batch and steps. The two sides
+alternate, round by round in one process, after a warm-up; the figures are medians over rounds, the spread is the range of
+the middle half.
 """
 
 from __future__ import annotations
@@ -17,18 +19,22 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from textvae.architectures import find_architecture
-from textvae.presets import load_preset, preset_names
+from textvae.presets import preset_names
 from textvae.settings import RunSettings, resolve
 from textvae.training.objective import loss_of
 from textvae.training.trainer import optimizer_for
 
 SHAPES = {"toy": (12, 17), "tweets": (84, 32)}
 """V and T_max of the study's two corpora."""
+
+BEYOND_THE_STUDY = {"best/tweets/lm": 32, "ladder-rnn": 32}
+"""Presets of the architectures that the study's tables lack, on the shape of tweets, and their batches."""
 
 WARM_UP = 2
 
@@ -81,13 +87,24 @@ def spread(values: list[float]) -> tuple[float, float]:
     return low, high
 
 
-def measure(name: str, rounds: int) -> dict[str, object]:
+def settings_of(name: str) -> tuple[RunSettings, int, int]:
+    """Settings of a preset, and the V and T_max it is measured at."""
+    if name in BEYOND_THE_STUDY:
+        return resolve(name, flags={"training": {"batch": BEYOND_THE_STUDY[name]}}), *SHAPES["tweets"]
+    return resolve(name), *SHAPES[name.split("/")[1]]
+
+
+def yardstick_width(settings: RunSettings) -> int:
+    """The width of the decoder's recurrent state; 256 for `cnn`, which has none."""
+    decoder = getattr(settings.model, "decoder", None)
+    return decoder.hidden if decoder else 256
+
+
+def measure(name: str, rounds: int) -> dict[str, Any]:
     """Throughput of one preset beside its yardstick."""
-    settings = resolve(name)
-    vocabulary, positions = SHAPES[name.split("/")[1]]
+    settings, vocabulary, positions = settings_of(name)
     step, characters = training_step(settings, vocabulary, positions)
-    decoder = load_preset(name)["model"].get("decoder", {})
-    width = int(decoder.get("hidden", 256)) if settings.architecture != "cnn" else 256
+    width = yardstick_width(settings)
     ours, plain = alternate([step, plain_lstm_step(width, settings.training.batch, positions)], rounds)
     median = statistics.median(ours)
     low, high = spread([characters / seconds for seconds in ours])
@@ -102,7 +119,7 @@ def measure(name: str, rounds: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure every study row and print a table."""
+    """Measure every row and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path, help="write the figures here as well")
@@ -110,12 +127,10 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, fp32")
     print(f"{'preset':28} {'characters/s':>13} {'middle half':>19} {'step ms':>9} {'nn.LSTM ms':>11} {'step / nn.LSTM':>15}")
     rows = []
-    for name in preset_names():
-        if not name.startswith("study/"):
-            continue
+    for name in [*(name for name in preset_names() if name.startswith("study/")), *BEYOND_THE_STUDY]:
         row = measure(name, arguments.rounds)
         rows.append(row)
-        low, high = row["middle_half"]  # type: ignore[misc]
+        low, high = row["middle_half"]
         print(
             f"{name:28} {row['characters_per_second']:>13,} {f'{low:,}-{high:,}':>19} {row['step_ms']:>9} "
             f"{row['plain_lstm_ms']:>11} {row['ratio']:>15}",

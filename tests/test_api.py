@@ -164,6 +164,16 @@ def test_mistakes_are_told_by_their_kind(vae: TextVAE, lines: Path, folder: Path
         textvae.train(lines, preset="hybird", out=tmp_path / "r")
     with pytest.raises(ConfigError, match=r"training\.bacth"):
         textvae.train(lines, out=tmp_path / "r", training={"bacth": 3})
+    with pytest.raises(ConfigError, match=r"unknown argument minutes: settings come in tables, such as training=\{'minutes': 10\}\. Known"):
+        textvae.train(lines, out=tmp_path / "r", minutes=10)
+    with pytest.raises(ConfigError, match=r"Did you mean 'training'"):
+        textvae.train(lines, out=tmp_path / "r", trainig={"steps": 1})
+    with pytest.raises(ConfigError, match=r"model is 'rnn': settings come in tables"):
+        textvae.train(lines, out=tmp_path / "r", model="rnn")
+    with pytest.raises(ConfigError, match="device is 'gpu': must be one of cpu, cuda"):
+        textvae.load(folder, device="gpu")
+    with pytest.raises(ConfigError, match="column is 'text', but no corpus is named"):
+        vae.evaluate(column="text")
     with pytest.raises(RunError, match="already holds a run"):
         textvae.train(lines, out=folder)
     with pytest.raises(ConfigError, match="resume needs out"):

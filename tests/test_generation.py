@@ -74,7 +74,7 @@ def latents(model: LatentTextModel, count: int, seed: int = 0) -> torch.Tensor:
 def log_probability(model: LatentTextModel, z: torch.Tensor, tokens: np.ndarray) -> np.ndarray:
     """log p(x|z) of tokens (N, T), as the model scores them."""
     model.eval()
-    return -model.decoder(z, torch.from_numpy(tokens))[0].double().numpy()
+    return -model.decoder(z, torch.from_numpy(tokens)).double().numpy()
 
 
 def all_strings(symbols: range, max_tokens: int) -> np.ndarray:

@@ -37,7 +37,7 @@ def test_a_published_run_is_fetched_without_its_training_state(monkeypatch: pyte
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert hub.fetch("someone/some-model") == tmp_path
     assert asked["name"] == "someone/some-model"
-    assert "weights.safetensors" in hub.FILES and "training.safetensors" not in hub.FILES
+    assert asked["files"] == ["config.json", "tokenizer.json", "weights.safetensors", "README.md", "metrics.jsonl", "environment.json"]
 
 
 def test_publishing_uploads_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -67,7 +67,23 @@ def test_a_run_that_is_kept_is_a_run_like_any_other(tmp_path: Path) -> None:
     assert vae.evaluate(split="train", importance_samples=1).sequences > 15
     with pytest.raises(RunError, match="already holds a run"):
         kept.fit(TEXTS[:3])
-    assert len((tmp_path / "run.jsonl").read_text().splitlines()) == 25
+    assert len((tmp_path / "run" / "texts.jsonl").read_text().splitlines()) == 25
+
+
+def test_a_file_of_the_users_own_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "run.jsonl").write_text("mine")
+    TextVAETransformer(out=tmp_path / "run", steps=1, settings=TINY).fit(TEXTS)
+    assert (tmp_path / "run.jsonl").read_text() == "mine"
+    (tmp_path / "texts.jsonl").write_text("mine")
+    with pytest.raises(RunError, match=r"holds a texts\.jsonl of other texts"):
+        TextVAETransformer(out=tmp_path, steps=1, settings=TINY).fit(TEXTS)
+    assert (tmp_path / "texts.jsonl").read_text() == "mine"
+
+
+def test_a_fit_that_was_refused_can_be_tried_again(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must be above 0"):
+        TextVAETransformer(out=tmp_path / "run", steps=0, settings=TINY).fit(TEXTS)
+    TextVAETransformer(out=tmp_path / "run", steps=1, settings=TINY).fit(TEXTS)
 
 
 @pytest.mark.parametrize("wrong", ["a lone text", [1, 2], [["a"], ["b"]]])
@@ -84,5 +100,5 @@ def test_two_budgets_are_refused() -> None:
 def test_a_missing_extra_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "textvae.sklearn_transformer")
     monkeypatch.setitem(sys.modules, "sklearn.base", None)
-    with pytest.raises(ImportError, match=r"pip install 'textvae\[sklearn\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[sklearn\]'"):
         import textvae.sklearn_transformer  # noqa: F401

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from textvae.config import CorpusSettings, require
 from textvae.data.corpora import Prepared, load_corpus, prepare
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import UNK, TokenTable
-from textvae.errors import ConfigError
+from textvae.errors import ConfigError, did_you_mean
 from textvae.evaluation.bounds import Progress, measure_bounds
 from textvae.evaluation.posterior_means import terms_at_means
 from textvae.evaluation.report import Evaluation, evaluate
@@ -42,6 +42,12 @@ from textvae.training import session
 from textvae.training.hooks import Hook
 from textvae.training.progress import ProgressLine
 from textvae.training.run_folder import RunFolder
+
+Device = Literal["cpu", "cuda"]
+"""Where a loaded model computes."""
+
+TABLES = ("corpus_settings", "model", "objective", "training")
+"""The tables of settings that `train` takes as keywords."""
 
 
 @final
@@ -93,12 +99,15 @@ class TextVAE:
         self.folder = folder
 
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> TextVAE:
-        """Load a run from its folder, or from the hub as `user/model` where no such folder exists.
+    def from_pretrained(cls, name: str | Path, device: Device = "cpu") -> TextVAE:
+        """Load a run from its folder, or from the hub as `user/model` where no such folder exists, onto a device.
 
         Raises:
             RunError: no run of that name, a damaged one, or one of a newer version.
+            ConfigError: another device than cpu and cuda, or a GPU that is not there.
         """
+        require(device in get_args(Device), f"device is {device!r}: must be one of {', '.join(get_args(Device))}")
+        require(device != "cuda" or torch.cuda.is_available(), "device is 'cuda', but torch sees no GPU here: leave it out for the CPU")
         # A local folder first: asking the hub for a mistyped one takes long without a network.
         if hub.is_hub_name(str(name)) and not Path(name).exists() and not Path(name).parent.exists():
             name = hub.fetch(str(name))
@@ -106,10 +115,10 @@ class TextVAE:
         config, tokenizer = folder.load()
         model = config.build()
         folder.load_weights(model)
-        return cls(model, tokenizer, config.settings, config.max_length, folder)
+        return cls(model.to(device), tokenizer, config.settings, config.max_length, folder)
 
     def push_to_hub(self, name: str) -> str:
-        """Publish the run as `user/model`; returns its address."""
+        """Publish the run as `user/model`; returns its address. Its config.json and README.md name the corpus's path on this machine."""
         require(self.folder is not None, "this model has no run folder to publish: train it with out=..., or load it from its folder")
         assert self.folder is not None
         return hub.publish(self.folder.path, name)
@@ -234,6 +243,7 @@ class TextVAE:
 
     def prepared(self, corpus: str | Path | None = None, column: str | None = None) -> Prepared:
         """A corpus read as this model reads: its tokenizer, its longest line."""
+        require(corpus is not None or column is None, f"column is {column!r}, but no corpus is named: give the corpus that has it")
         settings: CorpusSettings = self.settings.corpus
         if corpus is not None:
             settings = replace(settings, path=str(corpus), column=column)
@@ -261,9 +271,9 @@ class TextVAE:
         return self.tokenizer.decode(table.take(np.arange(len(table))))
 
 
-def load(name: str | Path) -> TextVAE:
+def load(name: str | Path, device: Device = "cpu") -> TextVAE:
     """Load a run from its folder, or from the hub as `user/model` (the same as `TextVAE.from_pretrained`)."""
-    return TextVAE.from_pretrained(name)
+    return TextVAE.from_pretrained(name, device)
 
 
 def train(
@@ -298,12 +308,21 @@ def train(
         given = [name for name, value in {"corpus": corpus, "preset": preset, "config": config, **settings}.items() if value]
         require(not given, f"a resumed run keeps its settings: leave out {', '.join(given)}")
         return _finished(session.resume(out, watching), Path(out))
+    _check_tables(settings)
     flags = {("corpus" if name == "corpus_settings" else name): dict(value) for name, value in settings.items()}
     if corpus is not None:
         flags["corpus"] = {**flags.get("corpus", {}), "path": str(corpus)}
     resolved = resolve(preset, Path(config) if config else None, flags)
     folder = Path(out) if out is not None else _free_folder(resolved)
     return _finished(session.start(resolved, folder, watching), folder)
+
+
+def _check_tables(settings: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for a keyword that is no table of settings: of another name, or with a lone value."""
+    for name, value in settings.items():
+        said = "settings come in tables, such as training={'minutes': 10}"
+        require(name in TABLES, f"unknown argument {name}: {said}.{did_you_mean(name, TABLES)}")
+        require(isinstance(value, Mapping), f"{name} is {value!r}: {said}")
 
 
 def _finished(done: bool, folder: Path) -> TextVAE:

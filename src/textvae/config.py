@@ -265,7 +265,7 @@ class TrainingSettings:
     """Evaluations without a better valid loss before training stops early. Default: never."""
 
     keep: Literal["best", "last"] = "best"
-    """Which weights the run keeps: best ELBO on valid, or the last."""
+    """Which weights the run keeps. best: the lowest loss on valid, at the largest beta and with free bits; last: those of the end."""
 
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """Arithmetic: auto uses bf16 where the processor has it."""

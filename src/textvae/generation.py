@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
 
@@ -23,6 +22,7 @@ from textvae.data.batches import in_order
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import EOS, UNK, TokenTable
 from textvae.errors import ConfigError
+from textvae.model.inference import check_fits, inference
 from textvae.model.text_model import LatentTextModel
 
 ROWS = 256
@@ -33,27 +33,6 @@ SUPPRESSED = (UNK,)
 
 Decode = Callable[[LatentTextModel, Tensor], np.ndarray]
 """A way of decoding with its settings filled in: from z (N, S, Z) to tokens (N, T)."""
-
-
-@contextmanager
-def inference(model: LatentTextModel) -> Iterator[None]:
-    """Evaluation mode, no gradients and fp32 inside; the model's own mode again afterwards."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
-            yield
-    finally:
-        model.train(was_training)
-
-
-def check_fits(model: LatentTextModel, table: TokenTable) -> None:
-    """Raise `ConfigError` if a sequence of the table has more tokens than the model has steps."""
-    longest = int(table.lengths.max(initial=1))
-    require(
-        longest <= model.max_tokens,
-        f"a line has {longest - 1} tokens, but the model was built for at most {model.max_tokens - 1}: skip or cut longer lines",
-    )
 
 
 def forbidden_tokens(tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -6,9 +6,7 @@ import re
 from pathlib import Path
 
 from textvae.errors import RunError
-
-FILES = ("config.json", "tokenizer.json", "weights.safetensors", "README.md", "metrics.jsonl", "environment.json")
-"""What of a run is worth publishing: all but the training state."""
+from textvae.training.run_folder import PUBLISHED
 
 
 def is_hub_name(name: str) -> bool:
@@ -22,7 +20,7 @@ def fetch(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+        return Path(snapshot_download(name, allow_patterns=list(PUBLISHED)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise RunError(
             f"{name} is neither a local folder nor a run on the hub that can be reached: check the name or the network"
@@ -37,7 +35,7 @@ def publish(folder: Path, name: str) -> str:
     try:
         api = HfApi()
         api.create_repo(name, exist_ok=True)
-        return str(api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=list(FILES)))
+        return str(api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=list(PUBLISHED)))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise RunError(
             f"{name} could not be published ({str(error).splitlines()[0]}): log in with `hf auth login`, or check the name"

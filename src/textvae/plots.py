@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textvae.errors import ConfigError, RunError
+from textvae.evaluation.collapse import SILENT_RUNG
 from textvae.training.metrics import MetricsLog
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def training_figure(run: Path, entropy: float | None = None, out: Path | None = 
     try:
         import matplotlib as mpl
     except ModuleNotFoundError:
-        raise ConfigError("pictures need matplotlib: pip install 'textvae[plots]'") from None
+        raise ConfigError(
+            "pictures need matplotlib, which is not installed; install the extra: pip install '.[plots]' in textvae's folder"
+        ) from None
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -70,7 +73,7 @@ def _draw_rates(axes: Axes, records: list[dict[str, Any]]) -> None:
         name = "rate" if rungs == 1 else f"rung {i + 1}"
         values = [record["valid"]["rate_per_rung"][i] for record in records]
         axes.plot(steps, values, color=RUNGS[i % len(RUNGS)], linewidth=2, label=name)
-    axes.axhline(0.1, color=TRUTH, linestyle=":", linewidth=1, label="collapse, 0.1")
+    axes.axhline(SILENT_RUNG, color=TRUTH, linestyle=":", linewidth=1, label=f"collapse, {SILENT_RUNG}")
     axes.set(
         xlabel="step",
         ylabel="nats a sequence, valid",

@@ -11,23 +11,26 @@ from typing import Any, Self, final
 import numpy as np
 
 from textvae.api import TextVAE, train
-from textvae.errors import ConfigError
+from textvae.errors import ConfigError, RunError
 from textvae.storage import write_atomically
 from textvae.training.progress import ProgressLine
+from textvae.training.run_folder import RunFolder
 
 try:
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     from sklearn.utils.validation import check_is_fitted
 except ImportError as error:
-    raise ImportError("textvae.sklearn_transformer needs a package that is not installed: pip install 'textvae[sklearn]'") from error
+    raise ImportError(
+        "textvae.sklearn_transformer needs a package that is not installed; install the extra: pip install '.[sklearn]' in textvae's folder"
+    ) from error
 
 
 @final
 class TextVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Trains a model on texts (`fit`), encodes texts (`transform`) and decodes vectors (`inverse_transform`).
 
-    Give at most one of steps, epochs and minutes. With `out` the run is kept in that folder, the texts beside it, and
-    can be resumed and measured like any other; without, it lives as long as this object.
+    Give at most one of steps, epochs and minutes. With `out` the run is kept in that folder, with the texts in `texts.jsonl`,
+    and can be resumed and measured like any other; without, it lives as long as this object.
     """
 
     def __init__(
@@ -74,9 +77,7 @@ class TextVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         texts = _texts(X)
         with TemporaryDirectory() as temporary:
             folder = Path(temporary) / "run" if self.out is None else Path(self.out)
-            corpus = folder.with_name(f"{folder.name}.jsonl")  # JSON: a line end inside a text is no end of the text
-            if not (folder / "config.json").exists():
-                write_atomically(corpus, "".join(f"{json.dumps({'text': text})}\n" for text in texts).encode())
+            corpus = _written(texts, folder)
             self.vae_: TextVAE = train(
                 corpus, preset=self.preset, out=folder, hooks=(ProgressLine(),) if self.verbose else (), **self._settings()
             )
@@ -121,6 +122,17 @@ class TextVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         return tags
+
+
+def _written(texts: list[str], folder: Path) -> Path:
+    """Write the texts into the folder of a run that is about to begin, and return their file; raises `RunError` where one stands."""
+    RunFolder(folder).claim()
+    path = folder / "texts.jsonl"  # JSON: a line end inside a text is no end of the text
+    content = "".join(f"{json.dumps({'text': text})}\n" for text in texts).encode()
+    if path.exists() and path.read_bytes() != content:  # the same texts are left over from a fit that was refused or broke off
+        raise RunError(f"{folder} holds a texts.jsonl of other texts: choose another folder with out")
+    write_atomically(path, content)
+    return path
 
 
 def _texts(X: Iterable[str]) -> list[str]:

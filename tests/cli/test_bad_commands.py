@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from textvae.architectures import architectures
 from textvae.config import TrainingSettings
 from textvae.settings import RunSettings, resolve
+from textvae.training.run_folder import RUN_FILES
 
 from .conftest import TINY, Command, environment
 
@@ -28,6 +30,7 @@ from .conftest import TINY, Command, environment
         (["train", "sinusoids"], "--out requires an argument"),
         (["train", "sinusoids", "--out", "x", "--training.bacth", "8"], "Did you mean --training.batch?"),
         (["train", "sinusoids", "--out", "x", "--training.batch", "0"], "training.batch is 0: must be at least 1"),
+        (["train", "sinusoids", "--out", "x", "--preset", "rnn", "--model.dropout", "1.5"], "model.dropout is 1.5: must be a share"),
         (["train", "sinusoids", "--out", "x", "--preset", "hybird"], "Did you mean 'hybrid'?"),
         (["train", "sinusoids", "--out", "x", "--model.architecture", "hybird"], 'Did you mean "hybrid"?'),
         (["train", "sinusoids", "--out", "x", "--steps", "5", "--minutes", "1"], "steps and minutes are both given: give one"),
@@ -68,6 +71,16 @@ def test_ways_of_sampling_that_make_no_sense(textvae: Command, run: Path, flags:
     assert told in textvae("sample", run, *flags).refused()
 
 
+def test_a_column_is_that_of_a_corpus(textvae: Command, run: Path) -> None:
+    assert "column is 'text', but no corpus is named" in textvae("evaluate", run, "--column", "text").refused()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused(textvae: Command, run: Path, corpus: Path) -> None:
+    for command in (("sample", run), ("evaluate", run), ("score", run, corpus), ("reconstruct", run, "oak")):
+        assert "device is 'cuda', but torch sees no GPU here" in textvae(*command, "--device", "cuda").refused()
+
+
 def test_numbers_that_make_no_sense(textvae: Command, run: Path, corpus: Path) -> None:
     assert "importance samples is 0" in textvae("evaluate", run, "--importance-samples", 0).refused()
     assert "importance samples is 0" in textvae("score", run, corpus, "--importance-samples", 0).refused()
@@ -95,6 +108,27 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(textvae: Command, run: Pat
     assert "is a file, not a folder" in textvae("train", corpus, "--out", corpus, *TINY).refused()
     assert "leave out" in textvae("train", "--resume", "--out", run, "--steps", 5).refused()
     assert (run / "weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [name for name in RUN_FILES if name != "config.json"])
+def test_a_file_of_the_users_own_is_not_overwritten(
+    textvae: Command, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text("mine")
+    told = textvae("train", corpus, "--out", ".", *TINY).refused()
+    assert name in told and "choose another" in told and "--out" in told
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "mine"
+
+
+def test_a_folder_may_hold_other_files(textvae: Command, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("mine")
+    expected = ". holds a README.md that is no run's: choose another folder with --out"
+    assert textvae("train", corpus, "--out", ".", *TINY).refused() == expected
+    (tmp_path / "README.md").rename(tmp_path / "notes.md")
+    assert textvae("train", corpus, "--out", ".", "--steps", 1, *TINY).code == 0
+    assert (tmp_path / "notes.md").read_text() == "mine"
 
 
 def test_latents_are_kept_in_two_formats_only(textvae: Command, run: Path, corpus: Path, tmp_path: Path) -> None:
@@ -147,7 +181,7 @@ def test_parquet_without_its_package_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "z.parquet").touch()
     for command in (("encode", run, corpus, "--out", tmp_path / "z.parquet"), ("decode", run, tmp_path / "z.parquet")):
-        assert "pip install 'textvae[parquet]', or use .npy" in textvae(*command).refused()
+        assert "use .npy, or install the extra: pip install '.[parquet]' in textvae's folder" in textvae(*command).refused()
 
 
 def test_help_names_every_architecture_and_setting(textvae: Command, monkeypatch: pytest.MonkeyPatch) -> None:

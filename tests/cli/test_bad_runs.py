@@ -49,7 +49,8 @@ def test_weights_of_another_model(textvae: Command, copied: Path) -> None:
     ("values", "told"),
     [
         ({"schema": 99}, "has schema 99, this textvae reads up to 1: install a newer textvae"),
-        ({"schema": None}, "schema None"),
+        ({"schema": None}, "config.json is damaged (schema is None)"),
+        ({"vocabulary_size": 9}, "config.json 9: they are of two runs"),
         ({"max_length": "long"}, "config.json is damaged"),
         ({"model": {"architecture": "from-the-future"}}, "there is none of that name"),
         ({"training": {"batch": "many"}}, "training.batch is 'many'"),

@@ -54,6 +54,16 @@ def test_evaluate_measures_another_corpus_and_split_and_tells_what_it_left_out(t
     assert any(line.startswith("note: valid: 1 of 2 lines") for line in ended.err.splitlines())
 
 
+def test_evaluate_prints_a_corpus_name_as_it_is(textvae: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("[") / "quote]"  # [/quote] ends what was never begun, where it is read as markup
+    folder.mkdir(parents=True)
+    for split in ("train", "valid", "test"):
+        (folder / f"{split}.txt").write_text("oak elm\n")
+    ended = textvae("evaluate", run, folder, "--importance-samples", 1)
+    assert ended.code == 0 and "[/quote], test: 1 lines" in ended.out
+
+
 def test_evaluate_prints_a_table_with_words_and_the_same_seed_the_same_numbers(textvae: Command, run: Path) -> None:
     once, again, other = (textvae("evaluate", run, "--importance-samples", 2, "--seed", seed).out for seed in (1, 1, 2))
     assert once == again != other
@@ -67,6 +77,15 @@ def test_sample_prints_as_many_as_asked_for_and_repeats_with_the_seed(textvae: C
     assert json.loads(textvae("sample", run, "-n", 7, "--seed", 1, "--json").out) != found
     assert textvae("sample", run, "-n", 0).out == "" and json.loads(textvae("sample", run, "-n", 0, "--json").out) == []
     assert len(textvae("sample", run).out.splitlines()) == 10
+
+
+def test_a_model_may_be_put_on_a_device(textvae: Command, run: Path, corpus: Path, tmp_path: Path) -> None:
+    assert textvae("sample", run, "--device", "cpu").out == textvae("sample", run).out
+    assert textvae("encode", run, corpus, "--out", tmp_path / "z.npy", "--device", "cpu").code == 0
+    for command in (("reconstruct", run, "oak"), ("interpolate", run, "oak", "elm"), ("decode", run, tmp_path / "z.npy")):
+        assert textvae(*command, "--device", "cpu").out == textvae(*command).out != ""
+    for command in (("evaluate", run), ("score", run, corpus)):
+        assert textvae(*command, "--importance-samples", 1, "--device", "cpu").out == textvae(*command, "--importance-samples", 1).out
 
 
 def test_sample_takes_every_way_of_drawing(textvae: Command, run: Path) -> None:

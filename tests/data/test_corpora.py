@@ -59,7 +59,7 @@ def assert_aligned(prepared: Prepared) -> None:
     for split in SPLITS:
         table = prepared.tables[split]
         assert len(prepared.lines[split]) == len(table) > 0
-        assert table.lengths.max() <= prepared.t_max
+        assert table.lengths.max() <= prepared.max_length + 1
         assert prepared.tokenizer.decode(table.take(np.arange(len(table)))) == prepared.lines[split]
 
 
@@ -247,7 +247,7 @@ def test_lines_and_tables_stay_aligned(lines, max_length, kind, fate):
 
 def test_the_longest_training_line_decides_for_all_splits():
     prepared = prepare(corpus_of(["abc", "a"], valid=["abcc", "b"], test=["c"]), settings())
-    assert (prepared.max_length, prepared.t_max) == (3, 4)
+    assert prepared.max_length == 3
     assert prepared.lines["valid"] == ["b"]
     assert prepared.notices[0].startswith("valid: 1 of 2 lines are longer than 3 tokens and were left out")
 
@@ -299,7 +299,14 @@ def test_a_source_has_the_same_vocabulary_and_length_in_every_run():
     first, second = (prepare(coins(seed=seed), settings()) for seed in (0, 1))
     assert first.max_length == second.max_length >= 10
     assert first.tokenizer.to_json() == second.tokenizer.to_json()
-    assert first.lines["valid"] == first.corpus.splits["valid"]  # held-out draws are never too long by default
+    assert first.lines["valid"] == first.corpus.splits["valid"]  # held-out draws are next to never too long by default
+
+
+def test_a_sources_vocabulary_is_read_from_none_of_its_splits():
+    splits = {split: ["hhth", "h" * 200] for split in SPLITS}
+    prepared = prepare(Corpus("coins", splits, Coins()), settings())
+    assert prepared.max_length < 200
+    assert any(notice == "test: 1 characters of 1 kinds are not in the vocabulary ('t'): read as unknown" for notice in prepared.notices)
 
 
 def test_a_source_that_knows_its_longest_line_sets_the_length(monkeypatch):
@@ -340,8 +347,8 @@ def test_tweets_come_back_exactly_in_few_shapes_with_little_padding():
     asked = settings(path=os.path.join(os.environ["TEXTVAE_DATA"], "tweets"))
     prepared = prepare(load_corpus(asked), asked)
     assert prepared.notices == ()
-    assert (prepared.t_max, prepared.tokenizer.vocabulary_size) == (128, 83)
+    assert (prepared.max_length, prepared.tokenizer.vocabulary_size) == (127, 83)
     assert_aligned(prepared)
-    batches = BucketedBatches(prepared.training_table, 128, 0, prepared.t_max)
+    batches = BucketedBatches(prepared.training_table, 128, 0, prepared.max_length + 1)
     assert batches.padding_share(0) <= 0.06
     assert len({batch.shape[1] for batch in batches.iterate(0)}) <= 16

@@ -191,7 +191,7 @@ def test_a_damaged_parquet_file(tmp_path, write, table):
 
 def test_parquet_without_pyarrow_says_what_to_install(write, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert "pip install 'textvae[parquet]'" in refusal(write("x.parquet", b"PAR1"), "text")
+    assert "pip install '.[parquet]'" in refusal(write("x.parquet", b"PAR1"), "text")
 
 
 def test_text_has_no_columns(write):

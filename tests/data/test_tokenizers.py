@@ -93,7 +93,7 @@ def test_bpe_needs_a_symbol_for_each_byte():
 
 def test_bpe_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ConfigError, match=r"pip install 'textvae\[bpe\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[bpe\]'"):
         fitted("bpe")
 
 

@@ -15,7 +15,7 @@ from textvae.config import LatentSettings
 from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError
 from textvae.evaluation import diagnostics
-from textvae.evaluation.diagnostics import RungSurvey, Survey, active_units, mutual_information, survey
+from textvae.evaluation.diagnostics import Moments, RungSurvey, Survey, active_units, mutual_information, survey
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.gaussian import Gaussian
 
@@ -28,16 +28,23 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def top_rung(mean: Tensor, log_variance: float = 0.0) -> RungSurvey:
     posterior = Gaussian(mean, torch.full_like(mean, log_variance))
-    return RungSurvey(posterior, None, posterior, posterior.sample(generator=seeded()))
+    return RungSurvey(posterior, None, posterior.sample(generator=seeded()))
 
 
 def lower_rung(evidence: Gaussian, prior: Gaussian) -> RungSurvey:
-    posterior = evidence.merge(prior)
-    return RungSurvey(evidence, prior, posterior, posterior.sample(generator=seeded(1)))
+    return RungSurvey(evidence, prior, evidence.merge(prior).sample(generator=seeded(1)))
 
 
 def dense(*rungs: RungSurvey) -> Survey:
-    return Survey(rungs, np.full(len(rungs[0].sample), 3), 3)
+    return Survey(rungs, np.arange(len(rungs[0].sample)), [])
+
+
+def moments(values: Tensor, lengths: list[int] | None = None, max_tokens: int = 3) -> Moments:
+    """Of values (N, S, Z), added up in batches of three."""
+    found, ends = Moments(max_tokens), np.array(lengths or [max_tokens] * len(values))
+    for start in range(0, len(values), 3):
+        found.add(values[start : start + 3], ends[start : start + 3])
+    return found
 
 
 def column(values: list[float]) -> Tensor:
@@ -83,14 +90,14 @@ def test_overlapping_groups_have_the_integrated_information() -> None:
 
 def brute_force(found: Survey) -> float:
     """Loops over pairs, merging every evidence with every parent's prior as the model itself does."""
-    count = len(found.lengths)
-    log_q = np.zeros((count, count))
+    kept = len(found.rows)
+    log_q = np.zeros((kept, len(found.rungs[0].evidence.mean)))
     for rung in found.rungs:
-        for n in range(count):
+        for n in range(kept):
             evidence, z = rung.evidence, rung.sample[n]
             posterior = evidence if rung.prior is None else evidence.merge(Gaussian(rung.prior.mean[n], rung.prior.log_variance[n]))
             log_q[n] += Normal(posterior.mean, torch.exp(0.5 * posterior.log_variance)).log_prob(z).sum((1, 2)).numpy()
-    return float(np.mean(np.diagonal(log_q) - np.log(np.exp(log_q).mean(1))))
+    return float(np.mean(log_q[np.arange(kept), found.rows] - np.log(np.exp(log_q).mean(1))))
 
 
 @pytest.mark.parametrize("name", ["rnn", "ladder", "ladder-cnn"])
@@ -110,16 +117,38 @@ def test_mutual_information_is_its_definition(
     assert 0.02 < mutual_information(found) <= math.log(len(lines))
 
 
+@pytest.mark.parametrize("name", ["rnn", "ladder"])
+def test_of_many_sequences_some_are_averaged_and_all_are_in_the_mixture(
+    tiny: Tiny, lines: TokenTable, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny(name)
+    monkeypatch.setattr(diagnostics, "KEPT", 3)
+    monkeypatch.setattr(diagnostics, "BATCH", 2)
+    found = survey(model, lines, seeded())
+    monkeypatch.setattr(diagnostics, "KEPT", len(lines))
+    whole = survey(model, lines, seeded())
+    assert whole.rows.tolist() == list(range(len(lines)))
+    assert len(set(found.rows.tolist())) == 3 and found.rows.tolist() == sorted(found.rows.tolist())
+    assert found.active_units == whole.active_units
+    for few, many in zip(found.rungs, whole.rungs, strict=True):
+        torch.testing.assert_close(few.evidence.mean, many.evidence.mean)
+        assert len(few.evidence.mean) == len(lines)
+        assert torch.equal(few.sample, many.sample[found.rows])
+        if few.prior is not None and many.prior is not None:
+            assert torch.equal(few.prior.mean, many.prior.mean[found.rows])
+    assert mutual_information(found) == pytest.approx(brute_force(found), abs=1e-4)
+
+
 def test_a_language_model_has_no_units_and_no_information(tiny: Tiny, lines: TokenTable) -> None:
     found = survey(tiny("lm"), lines)
-    assert active_units(found) == []
+    assert found.active_units == []
     assert mutual_information(found) == 0.0
 
 
 def test_a_dense_unit_is_active_from_a_variance_of_a_hundredth_on() -> None:
     spread = torch.tensor([-1.0, 1.0, -1.0, 1.0])[:, None, None]  # variance 1
     mean = 5 + spread * torch.tensor([0.0, 0.0999, 0.1001, 2.0])  # standard deviations around the threshold's 0.1
-    assert active_units(dense(top_rung(mean))) == [2]
+    assert active_units([moments(mean)]) == [2]
 
 
 def test_padded_positions_of_a_map_do_not_count() -> None:
@@ -128,9 +157,9 @@ def test_padded_positions_of_a_map_do_not_count() -> None:
     mean[:2, 1, 0] = torch.tensor([-9.0, 9.0])  # channel 0 varies only where lines are padded
     mean[2:, 1, 1] = torch.tensor([-0.2, 0.2])  # channel 1 where two are not: squares 0.08 over 6 positions, 0.0133
     mean[:, 0, 2] = torch.tensor([0.12, -0.12, 0.12, -0.12])  # channel 2: squares 0.0576 over 6 positions, 0.0096
-    assert active_units(Survey([top_rung(mean)], np.array([2, 2, 3, 4]), 4)) == [1]
+    assert active_units([moments(mean, [2, 2, 3, 4], 4)]) == [1]
     mean[2:, 1, 2] = 7.0  # alike for every line that reaches the position: no variance
-    assert active_units(Survey([top_rung(mean)], np.array([2, 2, 3, 4]), 4)) == [1]
+    assert active_units([moments(mean, [2, 2, 3, 4], 4)]) == [1]
 
 
 def test_below_the_top_a_unit_is_active_by_its_rate_not_by_its_mean() -> None:
@@ -138,8 +167,7 @@ def test_below_the_top_a_unit_is_active_by_its_rate_not_by_its_mean() -> None:
     prior = Gaussian(10 * parent.sample, torch.zeros(50, 1, 2))
     shift = torch.tensor([math.sqrt(2 * 0.0099), math.sqrt(2 * 0.0101)])  # KL of a shifted mean is half its square
     posterior = Gaussian(prior.mean + shift, prior.log_variance)
-    rung = RungSurvey(posterior, prior, posterior, posterior.mean)
-    assert active_units(dense(rung, parent)) == [1, 2]
+    assert active_units([moments(posterior.rate(prior)), moments(parent.evidence.mean)]) == [1, 2]
 
 
 def test_the_rate_of_a_padded_position_does_not_count() -> None:
@@ -147,9 +175,8 @@ def test_the_rate_of_a_padded_position_does_not_count() -> None:
     mean = torch.zeros(2, 2, 2)
     mean[0, 1, 0] = 9.0  # beyond the first line's end
     mean[1, 1, 1] = 0.3  # 0.045 nat over three unpadded positions
-    posterior = Gaussian(mean, torch.zeros(2, 2, 2))
-    rung = RungSurvey(posterior, prior, posterior, mean)
-    assert active_units(Survey([rung, top_rung(torch.zeros(2, 1, 1))], np.array([1, 2]), 2)) == [1, 0]
+    rate = Gaussian(mean, torch.zeros(2, 2, 2)).rate(prior)
+    assert active_units([moments(rate, [1, 2], 2), moments(torch.zeros(2, 1, 1), [1, 2], 2)]) == [1, 0]
 
 
 @pytest.mark.parametrize("name", ["rnn", "cnn", "ladder-rnn"])

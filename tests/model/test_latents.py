@@ -97,6 +97,15 @@ def test_a_mixtures_rate_agrees_with_numerical_monte_carlo() -> None:
     assert step.rate.mean().item() > 0
 
 
+def test_a_step_computes_its_rate_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, calls = posterior(3), []
+    rate = Gaussian.rate
+    monkeypatch.setattr(Gaussian, "rate", lambda self, prior: calls.append(1) or rate(self, prior))
+    step = RungStep(q, posterior(1), q.sample())
+    assert step.rate_map is step.rate_map and step.rate is step.rate and step.log_ratio is step.log_ratio
+    assert len(calls) == 1
+
+
 def test_responsibilities_sum_to_one_and_find_the_component() -> None:
     prior = spread_mixture()
     prior.mean.mul_(10)

@@ -108,6 +108,9 @@ class Recorder(Hook):
     def on_end(self, summary: dict[str, Any]) -> None:
         self.told.append(("end", summary))
 
+    def on_stop(self) -> None:
+        self.told.append(("stop", None))
+
     def all(self, event: str) -> list[Any]:
         return [what for name, what in self.told if name == event]
 

@@ -30,7 +30,7 @@ DISTORTION = torch.tensor([10.0, 14.0])
 
 
 def terms(auxiliary: Tensor | None = None) -> Terms:
-    return Terms(DISTORTION, [LOW, HIGH], auxiliary)
+    return Terms(DISTORTION, [LOW, HIGH], None if auxiliary is None else lambda: auxiliary)
 
 
 def loss(beta: float = 1.0, auxiliary: Tensor | None = None, **settings: float | str) -> float:
@@ -89,6 +89,16 @@ def test_the_auxiliary_term_is_in_the_loss_and_never_in_the_elbo() -> None:
 def test_batch_means_are_the_terms_unweighted() -> None:
     torch.testing.assert_close(batch_means(terms()), torch.tensor([12.0, 3.2, 0.3]))
     assert not batch_means(terms()).requires_grad
+
+
+def test_an_auxiliary_head_without_weight_is_never_computed() -> None:
+    def refuse() -> Tensor:
+        raise AssertionError("computed for nothing")
+
+    seen = Terms(DISTORTION, [LOW, HIGH], refuse)
+    assert loss_of(seen, 1.0, ObjectiveSettings()).item() == pytest.approx(15.5)
+    with pytest.raises(AssertionError):
+        loss_of(seen, 1.0, ObjectiveSettings(alpha=0.1))
 
 
 @pytest.mark.parametrize("name", ["rnn", "cnn", "hybrid", "ladder", "lm"])

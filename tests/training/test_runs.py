@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import time
 from collections.abc import Callable
+from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from textvae.architectures import architectures
@@ -18,21 +23,24 @@ from textvae.errors import ConfigError, TrainingError, UserError
 from textvae.settings import RunSettings
 from textvae.training import budget, session, trainer
 from textvae.training.checkpoint import read_tensors
+from textvae.training.hooks import Hook, StepRecord
 from textvae.training.monitor import glance
-from textvae.training.run_folder import RunFolder
+from textvae.training.progress import ProgressLine
+from textvae.training.run_folder import RUN_FILES, TRAINING_STATE, RunFolder
 from textvae.training.trainer import LossOfBatch, Trainer
 
 Metrics = Callable[[Path], list[dict[str, Any]]]
-FILES = {
-    "config.json",
-    "tokenizer.json",
-    "weights.safetensors",
-    "README.md",
-    "training.safetensors",
-    "training.json",
-    "metrics.jsonl",
-    "environment.json",
-}
+
+
+class StopAt(Hook):
+    """Presses Ctrl-C at a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, record: StepRecord) -> None:
+        if record.step == self.step:
+            signal.raise_signal(signal.SIGINT)
 
 
 def prepared(settings: RunSettings) -> Prepared:
@@ -49,9 +57,9 @@ def in_folder(run: Path, data: Prepared) -> tuple[Any, Any]:
 
 
 def test_a_run_is_a_folder_with_all_its_files(settings: Any, recorder: Any, metrics: Metrics, tmp_path: Path) -> None:
-    chosen = settings("ladder")
+    chosen = settings("ladder", training={"seed": 7})
     assert session.start(chosen, tmp_path / "run", [recorder])
-    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+    assert {path.name for path in (tmp_path / "run").iterdir()} == set(RUN_FILES)
     records = metrics(tmp_path / "run")
     assert [record["step"] for record in records] == [4, 8, 12]
     assert recorder.all("start") == [(12, 0)]
@@ -66,9 +74,21 @@ def test_a_run_is_a_folder_with_all_its_files(settings: Any, recorder: Any, metr
         assert valid["rate"] == pytest.approx(sum(valid["rate_per_rung"]))
         assert len(valid["rate_per_rung"]) == len(record["train"]["rate_per_rung"]) == len(valid["active_units_per_rung"]) == 2
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
-    assert environment["device"] == "cpu" and environment["packages"]["torch"] and environment["training_seconds"] > 0
+    assert environment["device"] == "cpu" and environment["seed"] == 7
+    assert environment["packages"]["torch"] and environment["training_seconds"] > 0
     card = (tmp_path / "run" / "README.md").read_text()
     assert f"{best['valid']['elbo']:.3f}" in card and "`ladder`" in card
+    assert f"textvae sample {tmp_path / 'run'}\n" in card and f'textvae.load("{tmp_path / "run"}")' in card
+
+
+def test_a_published_run_knows_how_long_it_trained(settings: Any, tmp_path: Path) -> None:
+    session.start(settings("rnn", training={"steps": 2}), tmp_path / "run")
+    seconds = RunFolder(tmp_path / "run").training_seconds
+    for name in TRAINING_STATE:
+        (tmp_path / "run" / name).unlink()
+    assert RunFolder(tmp_path / "run").training_seconds == pytest.approx(seconds) and seconds > 0
+    (tmp_path / "run" / "environment.json").unlink()
+    assert RunFolder(tmp_path / "run").training_seconds == 0
 
 
 def test_training_learns(settings: Any, metrics: Metrics, tmp_path: Path) -> None:
@@ -128,6 +148,53 @@ def test_a_plateau_halves_the_learning_rate(settings: Any, metrics: Metrics, tmp
     assert rate < 0.3
 
 
+class Slow(Hook):
+    """Takes 20 ms over everything that is told during training."""
+
+    def on_step(self, record: StepRecord) -> None:
+        time.sleep(0.02)
+
+    def on_evaluation(self, metrics: dict[str, Any]) -> None:
+        time.sleep(0.02)
+
+    def on_checkpoint(self, path: Path) -> None:
+        time.sleep(0.02)
+
+
+def test_seconds_are_wall_time_over_all_sittings(settings: Any, tmp_path: Path) -> None:
+    def seconds() -> float:
+        return json.loads((tmp_path / "run" / "training.json").read_text())["seconds"]
+
+    before = time.perf_counter()
+    session.start(settings("lm", training={"steps": 6, "evaluate_every": 2}), tmp_path / "run", [Slow(), StopAt(4)])
+    first_took = time.perf_counter() - before
+    assert 8 * 0.02 < seconds() < first_took  # 4 steps, 2 looks and 2 checkpoints led to the checkpoint of the stop
+    time.sleep(0.3)  # nobody trains meanwhile
+    before, first = time.perf_counter(), seconds()
+    session.resume(tmp_path / "run", [Slow()])
+    assert first + 4 * 0.02 < seconds() < first + time.perf_counter() - before
+    told = [json.loads(line)["seconds"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert told == sorted(told) and told[0] > 2 * 0.02 and told[-1] <= seconds()
+
+
+class Failing(Hook):
+    def on_step(self, record: StepRecord) -> None:
+        raise OSError("the disk is gone")
+
+
+def test_whatever_stops_a_run_the_hooks_are_told_last(settings: Any, recorder: Any, tmp_path: Path) -> None:
+    session.start(settings("lm", training={"steps": 2}), tmp_path / "ended", [recorder])
+    session.start(settings("lm"), tmp_path / "stopped", [recorder, StopAt(1)])
+    page = StringIO()
+    with pytest.raises(OSError, match="the disk is gone"):
+        session.start(settings("lm"), tmp_path / "failed", [recorder, ProgressLine(Console(file=page, force_terminal=True)), Failing()])
+    events = [event for event, _ in recorder.told]
+    assert [before for before, event in pairwise(events) if event == "stop"] == ["end", "interrupt", "step"]
+    assert events[-1] == "stop"
+    hide, show = "\x1b[?25l", "\x1b[?25h"  # what rich does with the cursor while a bar is open
+    assert page.getvalue().rfind(show) > page.getvalue().rfind(hide) > -1
+
+
 def test_epochs_become_steps(settings: Any, metrics: Metrics, tmp_path: Path) -> None:
     session.start(settings("lm", training={"steps": None, "epochs": 1.5, "evaluate_every": 2}), tmp_path / "run")
     config, _ = RunFolder(tmp_path / "run").load()
@@ -142,7 +209,7 @@ def test_minutes_become_steps_without_touching_the_start(batch: int, settings: A
     chosen = settings("rnn", training={"steps": None, "minutes": 0.02, "batch": batch, "evaluate_every": None})
     data = prepared(chosen)
     torch.manual_seed(3)
-    model = architectures()["rnn"].build(chosen.model, data.tokenizer.vocabulary_size, data.t_max)
+    model = architectures()["rnn"].build(chosen.model, data.tokenizer.vocabulary_size, data.max_length + 1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     random = torch.get_rng_state()
     steps = budget.steps_of(model, data, chosen.objective, chosen.training)
@@ -163,7 +230,7 @@ def test_minutes_are_fixed_in_the_config_as_steps(settings: Any, compare: Any, t
 def test_without_a_budget_there_is_a_default(settings: Any) -> None:
     chosen = settings("lm", training={"steps": None})
     data = prepared(chosen)
-    model = architectures()["lm"].build(chosen.model, data.tokenizer.vocabulary_size, data.t_max)
+    model = architectures()["lm"].build(chosen.model, data.tokenizer.vocabulary_size, data.max_length + 1)
     assert budget.steps_of(model, data, chosen.objective, chosen.training) == budget.DEFAULT_STEPS
 
 

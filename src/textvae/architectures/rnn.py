@@ -38,6 +38,7 @@ class RecurrentSettings:
     def __post_init__(self) -> None:
         require(self.hidden >= 1, f"model.hidden is {self.hidden}: must be at least 1")
         require(self.embedding >= 1, f"model.embedding is {self.embedding}: must be at least 1")
+        require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}: must be a share from 0 to below 1")
 
 
 @architecture("rnn", RecurrentSettings, "recurrent encoder and decoder")

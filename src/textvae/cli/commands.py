@@ -22,6 +22,7 @@ STDIN = "-"
 Input = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))]
 Count = Annotated[int, Parameter(name="-n")]
+Device = Literal["cpu", "cuda"]
 
 app = App(
     name="textvae",
@@ -44,6 +45,7 @@ def evaluate(
     importance_samples: int = 100,
     column: str | None = None,
     seed: Seed = 0,
+    device: Device = "cpu",
     json: bool = False,
 ) -> None:
     """Measure a run on a split of a corpus: bounds on log p(x), what the latent holds, reconstruction.
@@ -62,12 +64,14 @@ def evaluate(
         The column of a .csv/.tsv/.jsonl/.parquet corpus that holds the text.
     seed
         Of the noise of z.
+    device
+        Where to compute: cpu, or cuda for a GPU.
     json
         Print one JSON object.
     """
     from textvae.evaluation.table import evaluation_table
 
-    vae = textvae.load(run)
+    vae = textvae.load(run, device)
     with progress() as report:
         found = vae.evaluate(corpus, split=split, importance_samples=importance_samples, column=column, seed=seed, progress=report)
     if json:
@@ -87,6 +91,7 @@ def sample(
     top_p: float | None = None,
     beams: int | None = None,
     seed: Seed = 0,
+    device: Device = "cpu",
     json: bool = False,
 ) -> None:
     """Print new strings, one a line.
@@ -107,10 +112,12 @@ def sample(
         Print each z's most likely string, by a search with this many beams, and draw nothing but z.
     seed
         The same seed gives the same strings.
+    device
+        Where to compute: cpu, or cuda for a GPU.
     json
         Print a JSON list.
     """
-    vae = textvae.load(run)
+    vae = textvae.load(run, device)
     strings = vae.samples(n, temperature=temperature, top_k=top_k, top_p=top_p, beams=beams, seed=seed)
     if json:
         print_json(list(strings))
@@ -126,6 +133,7 @@ def reconstruct(
     input: Input | None = None,
     column: str | None = None,
     beams: int = 1,
+    device: Device = "cpu",
     json: bool = False,
 ) -> None:
     """Put texts through the latent and back: distortion and rate in nats, the text as the model reads it, what comes back.
@@ -142,13 +150,15 @@ def reconstruct(
         The column of a .csv/.tsv/.jsonl/.parquet input that holds the text.
     beams
         Search for the most likely string with this many beams.
+    device
+        Where to compute: cpu, or cuda for a GPU.
     json
         Print a JSON list.
     """
     if bool(texts) == (input is not None):
         raise ConfigError("reconstruct takes texts, or a file of them with --input: give one of the two")
     lines = list(texts) if input is None else _lines(input, column)
-    rows = textvae.load(run).reconstructions(lines, beams)
+    rows = textvae.load(run, device).reconstructions(lines, beams)
     if json:
         print_json([asdict(row) for row in rows])
         return
@@ -166,6 +176,7 @@ def interpolate(
     *,
     steps: int = 8,
     path: Literal["linear", "spherical"] = "linear",
+    device: Device = "cpu",
     json: bool = False,
 ) -> None:
     """Print the strings met on the way from one text to another, both ends included.
@@ -182,10 +193,12 @@ def interpolate(
         How many strings.
     path
         The straight line, or the arc that keeps the vectors' length.
+    device
+        Where to compute: cpu, or cuda for a GPU.
     json
         Print a JSON list.
     """
-    strings = textvae.load(run).interpolate(start, end, steps, path)
+    strings = textvae.load(run, device).interpolate(start, end, steps, path)
     if json:
         print_json(strings)
     else:
@@ -193,7 +206,7 @@ def interpolate(
 
 
 @app.command
-def encode(run: str, input: Input, /, *, out: Path, column: str | None = None) -> None:
+def encode(run: str, input: Input, /, *, out: Path, column: str | None = None, device: Device = "cpu") -> None:
     """Write the latent vectors of a file's lines: posterior means of all rungs, bottom rung first, (N, D).
 
     Parameters
@@ -206,18 +219,20 @@ def encode(run: str, input: Input, /, *, out: Path, column: str | None = None) -
         A .npy file, or a .parquet file that keeps the texts as well.
     column
         The column of a .csv/.tsv/.jsonl/.parquet input that holds the text.
+    device
+        Where to compute: cpu, or cuda for a GPU.
     """
     from textvae.cli.vectors import check_suffix, write_vectors
 
     check_suffix(out)
     lines = _lines(input, column)
-    vectors = textvae.load(run).encode(lines)
+    vectors = textvae.load(run, device).encode(lines)
     write_vectors(out, vectors, lines)
     note(f"{out} holds {len(vectors):,} vectors of {vectors.shape[1]} numbers")
 
 
 @app.command
-def decode(run: str, vectors: Path, /, *, beams: int = 1, json: bool = False) -> None:
+def decode(run: str, vectors: Path, /, *, beams: int = 1, device: Device = "cpu", json: bool = False) -> None:
     """Print the most likely string of every latent vector, one a line.
 
     Parameters
@@ -228,13 +243,15 @@ def decode(run: str, vectors: Path, /, *, beams: int = 1, json: bool = False) ->
         A .npy or .parquet file as `textvae encode` writes it.
     beams
         Search for the most likely string with this many beams.
+    device
+        Where to compute: cpu, or cuda for a GPU.
     json
         Print a JSON list.
     """
     from textvae.cli.vectors import read_vectors
 
     z = read_vectors(vectors)
-    strings = textvae.load(run).decode(z, beams)
+    strings = textvae.load(run, device).decode(z, beams)
     if json:
         print_json(strings)
     else:
@@ -250,6 +267,7 @@ def score(
     importance_samples: int = 100,
     column: str | None = None,
     seed: Seed = 0,
+    device: Device = "cpu",
     json: bool = False,
 ) -> None:
     """Print how probable the model finds each line of a file: ELBO and importance bound in nats, bits per character, the line.
@@ -266,11 +284,13 @@ def score(
         The column of a .csv/.tsv/.jsonl/.parquet input that holds the text.
     seed
         Of the noise of z.
+    device
+        Where to compute: cpu, or cuda for a GPU.
     json
         Print a JSON list.
     """
     lines = _lines(input, column)
-    vae = textvae.load(run)
+    vae = textvae.load(run, device)
     with progress() as report:
         rows = vae.score(lines, importance_samples, seed, report)
     if json:

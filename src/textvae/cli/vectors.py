@@ -95,5 +95,8 @@ def _parquet(path: Path) -> tuple[Any, Any]:
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError as error:
-        raise ConfigError(f"{path}: parquet needs a package that is not installed: pip install 'textvae[parquet]', or use .npy") from error
+        raise ConfigError(
+            f"{path}: parquet needs a package that is not installed; use .npy, or install the extra: "
+            "pip install '.[parquet]' in textvae's folder"
+        ) from error
     return pyarrow, pyarrow.parquet

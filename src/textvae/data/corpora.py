@@ -33,8 +33,8 @@ TEXTS = {
 VALID_STREAM, TEST_STREAM, FIT_STREAM = 1, 2, 3
 """Random streams of a source's held-out splits and of the draw its vocabulary is read from: the same in every run."""
 
-FIT_DRAWS = 20_000
-"""Draws of a source that its vocabulary and longest line are read from, besides the held-out ones."""
+FIT_DRAWS = 50_000
+"""Draws of a source that its vocabulary and longest line are read from: none of them trains or measures."""
 
 LONGEST_BY_DEFAULT = 512
 """Largest max_length in tokens that is chosen without being asked for."""
@@ -169,11 +169,6 @@ class Prepared:
 
     _long_draw_told: bool = field(default=False, init=False, repr=False)
 
-    @property
-    def t_max(self) -> int:
-        """T_max: positions of the longest sequence, `EOS` included."""
-        return self.max_length + 1
-
     def training_table(self, epoch: int) -> TokenTable:
         """Return the training sequences of an epoch: drawn afresh from a source (a pure function of seed and epoch), else the same.
 
@@ -218,11 +213,10 @@ def prepare(corpus: Corpus, settings: CorpusSettings, tokenizer: Tokenizer | Non
 
 
 def _lines_to_fit(corpus: Corpus) -> list[str]:
-    """Lines that vocabulary and length are read from: the training lines; for a source its held-out draws and a third one."""
+    """Lines that vocabulary and length are read from: the training lines; for a source a draw of its own."""
     if corpus.source is None:
         return corpus.splits["train"]
-    draw = corpus.source.sample(FIT_DRAWS, np.random.default_rng([FIT_STREAM]))
-    return draw + corpus.splits["valid"] + corpus.splits["test"]
+    return corpus.source.sample(FIT_DRAWS, np.random.default_rng([FIT_STREAM]))
 
 
 def _longest(source: Source | None, first: list[str], tokenizer: Tokenizer) -> int:

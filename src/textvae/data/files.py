@@ -163,7 +163,10 @@ def _parquet(path: Path, data: bytes, column: str | None) -> tuple[list[str], tu
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise CorpusError(f"{path}: reading parquet needs a package that is not installed: pip install 'textvae[parquet]'") from error
+        raise CorpusError(
+            f"{path}: reading parquet needs a package that is not installed; install the extra: "
+            "pip install '.[parquet]' in textvae's folder"
+        ) from error
     try:
         file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
         chosen = _choose_column(path, file.schema_arrow.names, column)

@@ -27,6 +27,7 @@ from textvae.data.corpus import Corpus, fill_empty_splits, split_by_hash
 from textvae.errors import CorpusError
 
 NAME: Final = "sentiment140"
+# Plain http, as its authors give the address.
 URL: Final = "http://cs.stanford.edu/people/alecmgo/trainingandtestdata.zip"
 ARCHIVE: Final = "trainingandtestdata.zip"
 TABLE: Final = "training.1600000.processed.noemoticon.csv"

@@ -370,5 +370,8 @@ def _tokenizers_package() -> Any:
     try:
         import tokenizers
     except ImportError as error:
-        raise ConfigError("corpus.tokenizer is bpe, which needs a package that is not installed: pip install 'textvae[bpe]'") from error
+        raise ConfigError(
+            "corpus.tokenizer is bpe, which needs a package that is not installed; install the extra: "
+            "pip install '.[bpe]' in textvae's folder"
+        ) from error
     return tokenizers

@@ -21,7 +21,7 @@ from torch import Tensor
 from textvae.config import require
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.generation import check_fits, inference
+from textvae.model.inference import check_fits, inference
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.gaussian import Gaussian
 
@@ -127,6 +127,6 @@ def _one_chunk(
     """The terms (1 + L, B, K) of a number K of samples that fits in memory."""
     repeated = tokens.repeat_interleave(samples, dim=0)  # (B * K, T)
     steps = model.latents.descend([rung.repeat(samples) for rung in evidence], generator=generator)
-    distortion, _ = model.decoder(model.bottom(steps, len(repeated)), repeated)  # (B * K,)
+    distortion = model.decoder(model.bottom(steps, len(repeated)), repeated)  # (B * K,)
     terms = torch.stack([distortion, *(step.log_ratio for step in steps)])  # (1 + L, B * K)
     return terms.double().unflatten(1, (len(tokens), samples))

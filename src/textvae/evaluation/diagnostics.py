@@ -17,10 +17,10 @@ from torch import Tensor
 from textvae.config import require
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.generation import check_fits, inference
-from textvae.model.latents import RungStep
+from textvae.model.inference import check_fits, inference
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.gaussian import LOG_TWO_PI, Gaussian
+from textvae.shapes import MapShape
 
 ACTIVE_VARIANCE = 0.01
 """Least variance over x of an active unit's posterior mean, on the top rung (Burda et al. 2016)."""
@@ -30,6 +30,9 @@ ACTIVE_RATE = 0.01
 
 BATCH = 256
 """Sequences that go through the encoder at once."""
+
+KEPT = 2_000
+"""Most sequences whose z is kept: the mean over z_n of the mutual information is over these, so that its cost grows with N, not N^2."""
 
 HELD_PAIRS = 4_000_000
 """Pairs (z_n, x_m) whose log-densities are held at once."""
@@ -41,32 +44,30 @@ HELD_ENTRIES = 1 << 17
 @final
 @dataclass(frozen=True)
 class RungSurvey:
-    """One rung over N sequences: each field (N, S, Z), one z per x."""
+    """One rung: what the encoder says of all N sequences, and one z of each of the n that were kept."""
 
     evidence: Gaussian
-    """What the encoder says; on the top rung this is the posterior."""
+    """What the encoder says, (N, S, Z); on the top rung this is the posterior."""
 
     prior: Gaussian | None
-    """p(z_i | the parent's sample), below the top; None on the top rung."""
-
-    posterior: Gaussian
-    """What `sample` was drawn from: evidence merged with the prior."""
+    """p(z_i | the parent's sample), (n, S, Z), below the top; None on the top rung."""
 
     sample: Tensor
-    """z."""
+    """z (n, S, Z), drawn from the evidence merged with the prior."""
 
 
 @final
 @dataclass(frozen=True)
 class Survey:
-    """All rungs, bottom first, over N sequences in the caller's order; no rung for a language model."""
+    """All rungs, bottom first; no rung for a language model."""
 
     rungs: Sequence[RungSurvey]
-    lengths: np.ndarray
-    """Scored tokens of each sequence, (N,)."""
 
-    max_tokens: int
-    """T_max."""
+    rows: np.ndarray
+    """Which of the N sequences were kept, (n,), ascending: all of them up to `KEPT`, else as many drawn with a seed of their own."""
+
+    active_units: list[int]
+    """How many units of each rung are active, bottom first, over all N sequences (`active_units`)."""
 
 
 def survey(model: LatentTextModel, table: TokenTable, generator: torch.Generator | None = None) -> Survey:
@@ -77,93 +78,117 @@ def survey(model: LatentTextModel, table: TokenTable, generator: torch.Generator
     """
     require(len(table) >= 1, "there is no sequence to measure: give a corpus with at least one line")
     check_fits(model, table)
-    if not model.latents.shapes:
-        return Survey((), table.lengths, model.max_tokens)
-    order: list[np.ndarray] = []
-    seen: list[list[RungSurvey]] = []
+    count, lengths = len(table), table.lengths
+    kept = np.sort(np.random.default_rng(0).choice(count, KEPT, replace=False)) if count > KEPT else np.arange(count)
+    shapes = model.latents.shapes
+    rungs = [_blank(count, len(kept), shape, top=i == len(shapes)) for i, shape in enumerate(shapes, 1)]
+    moments = [Moments(model.max_tokens) for _ in rungs]
+    if not rungs:
+        return Survey(rungs, kept, [])
     with inference(model):
         for rows, batch in in_order(table, BATCH, model.max_tokens):
             evidence = model.evidence(torch.from_numpy(batch).to(model.device))
             steps = model.latents.descend(evidence, generator=generator)
-            order.append(rows)
-            seen.append([_surveyed(*pair, top=i == len(steps)) for i, pair in enumerate(zip(evidence, steps, strict=True), 1)])
-        place = torch.from_numpy(np.argsort(np.concatenate(order)))
-        return Survey([_gathered(parts, place) for parts in zip(*seen, strict=True)], table.lengths, model.max_tokens)
+            chosen = np.flatnonzero(np.isin(rows, kept))  # of this batch
+            places = np.searchsorted(kept, rows[chosen])  # among all that are kept
+            for rung, seen, step, moment in zip(rungs, evidence, steps, moments, strict=True):
+                _put(rung.evidence, rows, seen)
+                rung.sample[places] = step.sample[chosen].cpu()
+                if rung.prior is None:
+                    moment.add(seen.mean, lengths[rows])
+                else:
+                    assert isinstance(step.prior, Gaussian) and step.rate_map is not None
+                    _put(rung.prior, places, Gaussian(step.prior.mean[chosen], step.prior.log_variance[chosen]))
+                    moment.add(step.rate_map, lengths[rows])
+    return Survey(rungs, kept, active_units(moments))
 
 
-def _surveyed(evidence: Gaussian, step: RungStep, *, top: bool) -> RungSurvey:
-    prior = step.prior if isinstance(step.prior, Gaussian) and not top else None
-    return RungSurvey(evidence, prior, step.posterior, step.sample)
+def _blank(count: int, kept: int, shape: MapShape, *, top: bool) -> RungSurvey:
+    """Room for one rung of `count` sequences of which some are kept."""
+
+    def room(rows: int) -> Tensor:
+        return torch.empty(rows, shape.positions, shape.channels)
+
+    return RungSurvey(Gaussian(room(count), room(count)), None if top else Gaussian(room(kept), room(kept)), room(kept))
 
 
-def _gathered(parts: Sequence[RungSurvey], place: Tensor) -> RungSurvey:
-    """The batches of one rung under each other, in the caller's order."""
-
-    def column(tensors: Sequence[Tensor]) -> Tensor:
-        return torch.cat([tensor.cpu() for tensor in tensors])[place]
-
-    def gaussian(gaussians: Sequence[Gaussian]) -> Gaussian:
-        return Gaussian(column([g.mean for g in gaussians]), column([g.log_variance for g in gaussians]))
-
-    priors = [part.prior for part in parts if part.prior is not None]
-    return RungSurvey(
-        gaussian([part.evidence for part in parts]),
-        gaussian(priors) if priors else None,
-        gaussian([part.posterior for part in parts]),
-        column([part.sample for part in parts]),
-    )
+def _put(into: Gaussian, rows: np.ndarray, found: Gaussian) -> None:
+    into.mean[rows], into.log_variance[rows] = found.mean.cpu(), found.log_variance.cpu()
 
 
-def active_units(found: Survey) -> list[int]:
+@final
+class Moments:
+    """Mean and variance over x of every channel of a map, pooled over its unpadded positions, added up batch by batch.
+
+    Position s of S covers the tokens from s * T_max / S on, so it is unpadded where a sequence is longer than that.
+    The variance over x is taken at each position among the x that reach it, and averaged over positions by their number.
+    """
+
+    def __init__(self, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+        self._reached = self._sum = self._squares = torch.zeros((), dtype=torch.float64)  # then (S, 1), (S, Z), (S, Z)
+
+    def add(self, values: Tensor, lengths: np.ndarray) -> None:
+        """Add the values (B, S, Z) of sequences of the given lengths (B,)."""
+        values = values.cpu().double()
+        positions = values.shape[1]
+        start = np.arange(positions) * self._max_tokens  # in units of 1 / S tokens
+        unpadded = torch.from_numpy((start < lengths[:, None] * positions).astype(np.float64))  # (B, S)
+        self._reached = self._reached + unpadded.sum(0)[:, None]
+        self._sum = self._sum + torch.einsum("bs,bsz->sz", unpadded, values)
+        self._squares = self._squares + torch.einsum("bs,bsz->sz", unpadded, values**2)
+
+    @property
+    def mean(self) -> Tensor:
+        """Of each channel, (Z,)."""
+        return self._sum.sum(0) / self._reached.sum()
+
+    @property
+    def variance(self) -> Tensor:
+        """Of each channel, (Z,)."""
+        return (self._squares - self._sum**2 / self._reached.clamp(min=1)).sum(0) / self._reached.sum()
+
+
+def active_units(moments: Sequence[Moments]) -> list[int]:
     """How many units of each rung are active, bottom first.
 
     On the top rung a unit is active if the variance over x of its posterior mean is at least 0.01, on the rungs
-    below if its mean conditional KL is at least 0.01 nat. A map's unit is a channel, pooled over its unpadded
-    positions: the variance over x is taken at each position among the x that reach it, and averaged over positions
-    by their number; position s of S covers the tokens from s * T_max / S on.
+    below if its mean conditional KL is at least 0.01 nat. A map's unit is a channel.
+
+    Args:
+        moments: of the conditional KL of each rung below the top, then of the top rung's posterior means.
     """
-    return [int(_active(rung, _unpadded(found, rung.sample.shape[1])).sum()) for rung in found.rungs]
-
-
-def _unpadded(found: Survey, positions: int) -> Tensor:
-    """Whether position s of S starts before the end of sequence n, (N, S) as float64."""
-    start = np.arange(positions) * found.max_tokens  # in units of 1 / S tokens
-    return torch.from_numpy((start < found.lengths[:, None] * positions).astype(np.float64))
-
-
-def _active(rung: RungSurvey, unpadded: Tensor) -> Tensor:
-    """Which channels are active, (Z,), for the mask of unpadded positions (N, S)."""
-    if rung.prior is not None:
-        rate = rung.posterior.rate(rung.prior).double()  # (N, S, Z)
-        return torch.einsum("ns,nsz->z", unpadded, rate) / unpadded.sum() >= ACTIVE_RATE
-    mean = rung.posterior.mean.double()  # (N, S, Z)
-    reached = unpadded.sum(0).clamp(min=1)[:, None]  # (S, 1)
-    centred = mean - torch.einsum("ns,nsz->sz", unpadded, mean) / reached
-    return torch.einsum("ns,nsz->z", unpadded, centred**2) / unpadded.sum() >= ACTIVE_VARIANCE
+    if not moments:
+        return []
+    *below, top = moments
+    return [*(int((rate.mean >= ACTIVE_RATE).sum()) for rate in below), int((top.variance >= ACTIVE_VARIANCE).sum())]
 
 
 def mutual_information(found: Survey) -> float:
     """I(x; z) in nats, joint over rungs: mean of log q(z|x) - log q(z) (Hoffman & Johnson 2016).
 
-    q(z) is the mixture of the posteriors of *all* N sequences. For z_n of x_n, rung i of another x_m is its evidence
-    merged with the parent actually sampled for x_n. The estimate never exceeds log N (the cap to print beside it)
-    and is exactly 0 where every posterior is the same; in between noise may take it slightly below 0.
+    The mean is over the z_n that were kept; q(z) is the mixture of the posteriors of *all* N sequences. For z_n of
+    x_n, rung i of another x_m is its evidence merged with the parent actually sampled for x_n. The estimate never
+    exceeds log N (the cap to print beside it) and is exactly 0 where every posterior is the same; in between noise
+    may take it slightly below 0.
     """
-    count = len(found.lengths)
     if not found.rungs:
         return 0.0
-    total = 0.0
-    rows_held = max(1, HELD_PAIRS // count)
-    for start in range(0, count, rows_held):
-        rows = slice(start, min(start + rows_held, count))
-        pairs = sum((_pair_log_densities(rung, rows) for rung in found.rungs), torch.zeros(()))  # (n, N)
-        own = pairs.diagonal(offset=start)  # log q(z_n | x_n), (n,)
-        total += float((own - torch.logsumexp(pairs, dim=1) + math.log(count)).sum())
-    return total / count
+    count, rows = len(found.rungs[0].evidence.mean), torch.from_numpy(found.rows)
+    own = torch.zeros(len(rows), dtype=torch.float64)  # log q(z_n | x_n), (n,)
+    total = torch.full_like(own, -math.inf)  # log sum_m q(z_n | x_m), (n,)
+    columns_held = max(1, HELD_PAIRS // len(rows))
+    for start in range(0, count, columns_held):
+        columns = slice(start, min(start + columns_held, count))
+        pairs = sum((_pair_log_densities(rung, columns) for rung in found.rungs), torch.zeros(()))  # (n, c)
+        here = torch.nonzero((rows >= columns.start) & (rows < columns.stop)).flatten()
+        own[here] = pairs[here, rows[here] - start]
+        total = torch.logaddexp(total, torch.logsumexp(pairs, dim=1))
+    return float((own - total).mean()) + math.log(count)
 
 
-def _pair_log_densities(rung: RungSurvey, rows: slice) -> Tensor:
-    """log q(z_n | x_m, parent of z_n) for the named z and all x, (n, N) in float64.
+def _pair_log_densities(rung: RungSurvey, columns: slice) -> Tensor:
+    """log q(z_n | x_m, parent of z_n) for all z that were kept and the named x, (n, c) in float64.
 
     Below the top the posterior is a product of two Gaussians over its normaliser,
 
@@ -171,17 +196,17 @@ def _pair_log_densities(rung: RungSurvey, rows: slice) -> Tensor:
 
     of which only the last does not separate into matrix products.
     """
-    z = rung.sample[rows].flatten(1).double()  # (n, D)
-    mean = rung.evidence.mean.flatten(1).double()  # (N, D)
-    log_variance = rung.evidence.log_variance.flatten(1).double()
+    evidence = Gaussian(rung.evidence.mean[columns], rung.evidence.log_variance[columns])
+    z = rung.sample.flatten(1).double()  # (n, D)
+    mean = evidence.mean.flatten(1).double()  # (c, D)
+    log_variance = evidence.log_variance.flatten(1).double()
     precision = torch.exp(-log_variance)
-    constant = (mean**2 * precision + log_variance + LOG_TWO_PI).sum(1)  # (N,)
-    pairs = -0.5 * ((z**2) @ precision.T - 2 * z @ (mean * precision).T + constant)  # (n, N)
+    constant = (mean**2 * precision + log_variance + LOG_TWO_PI).sum(1)  # (c,)
+    pairs = -0.5 * ((z**2) @ precision.T - 2 * z @ (mean * precision).T + constant)  # (n, c)
     if rung.prior is None:
         return pairs
-    prior = Gaussian(rung.prior.mean[rows], rung.prior.log_variance[rows])
-    pairs += prior.log_prob(rung.sample[rows]).double().sum((1, 2))[:, None]
-    return pairs - _log_normalisers(rung.evidence, prior)
+    pairs += rung.prior.log_prob(rung.sample).double().sum((1, 2))[:, None]
+    return pairs - _log_normalisers(evidence, rung.prior)
 
 
 def _log_normalisers(evidence: Gaussian, prior: Gaussian) -> Tensor:

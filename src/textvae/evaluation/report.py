@@ -15,10 +15,13 @@ from textvae.data.sources.source import Source
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import TokenTable
 from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
-from textvae.evaluation.diagnostics import active_units, mutual_information, survey
+from textvae.evaluation.diagnostics import mutual_information, survey
 from textvae.evaluation.reconstruction import reconstruction_quality
 from textvae.generation import bottom_of, decode_greedy, encode, forbidden_tokens
 from textvae.model.text_model import LatentTextModel
+
+DECODED = 1_000
+"""Lines that are decoded at once, to see whether their tokens hold them."""
 
 
 @final
@@ -55,11 +58,12 @@ class Evaluation:
     reconstruction: dict[str, float]
     """character_accuracy, exact_match and character_error_rate of greedy decoding from posterior means."""
     paper: dict[str, float]
-    """The study's own columns, which mix units: reconstruction = -distortion / T_max, kl = rate, elbo = their difference."""
+    """The study's own columns, which mix units: reconstruction = -distortion / T_max (the source's or the model's), kl = rate,
+    elbo = their difference."""
     entropy: float | None
     """Of the source, where it is known."""
     gap: float | None
-    """Mean of log p*(x) - ELBO(x) over the same sequences; None unless the source can produce every one of them."""
+    """Mean of log p*(x) - ELBO(x) over the same sequences; None unless the source can produce, and the tokens hold, each of them."""
     length_nats: float
     """Nats of the distortion that name the length's bucket: 0, lines are padded to T_max."""
     parameters: int
@@ -79,7 +83,6 @@ def evaluate(
     corpus_name: str,
     split: str,
     source: Source | None = None,
-    paper_positions: int | None = None,
     importance_samples: int = 100,
     seed: int = 0,
     training_seconds: float = 0.0,
@@ -95,7 +98,6 @@ def evaluate(
         corpus_name: for the report.
         split: for the report.
         source: the distribution of the lines, for entropy and gap.
-        paper_positions: T_max of the study's columns; default the source's, else the model's T_max.
         importance_samples: K.
         seed: of the noise of z; the same seed gives the same numbers.
         training_seconds: for the report.
@@ -105,29 +107,27 @@ def evaluate(
         ConfigError: K < 1, no line, not one line a sequence, or a line longer than the model's T_max.
     """
     require(len(lines) == len(table), f"there are {len(lines)} lines and {len(table)} token sequences: give the table of these lines")
-    require(paper_positions is None or paper_positions >= 1, f"paper positions is {paper_positions}: must be at least 1")
     generator = torch.Generator(model.device).manual_seed(seed)
     bounds = measure_bounds(model, table, importance_samples, generator, progress=progress)
     _tell(progress, "latent", len(table))
     found = survey(model, table, generator)
-    active = active_units(found)
     information = mutual_information(found)
     _tell(progress, "reconstruction", len(table))
     outputs = tokenizer.decode(decode_greedy(model, bottom_of(model, encode(model, table)), forbidden_tokens(tokenizer)))
-    positions = paper_positions or (source and source.paper_positions) or model.max_tokens
+    positions = (source and source.paper_positions) or model.max_tokens
     return Evaluation(
         corpus=corpus_name,
         split=split,
         **_sizes_and_bounds(bounds, table, lines),
-        active_units=sum(active),
+        active_units=sum(found.active_units),
         latent_units=sum(shape.channels for shape in model.latents.shapes),
-        active_units_per_rung=active,
+        active_units_per_rung=found.active_units,
         mutual_information=information,
         mutual_information_cap=math.log(len(table)),
         reconstruction=reconstruction_quality(lines, outputs),
         paper=paper_columns(float(bounds.distortion.mean()), float(bounds.rates.sum(1).mean()), positions),
         entropy=None if source is None else float(source.entropy),
-        gap=None if source is None else mean_gap(source, lines, bounds.elbo),
+        gap=mean_gap(source, lines, bounds.elbo) if source is not None and holds_whole(tokenizer, table, lines) else None,
         length_nats=0.0,
         parameters=model.parameter_count,
         training_seconds=training_seconds,
@@ -168,6 +168,15 @@ def _sizes_and_bounds(bounds: Bounds, table: TokenTable, lines: Sequence[str]) -
 def standard_error(values: np.ndarray) -> float:
     """Standard deviation over sequences / sqrt(N); 0 for a single sequence, where it is not known."""
     return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def holds_whole(tokenizer: Tokenizer, table: TokenTable, lines: Sequence[str]) -> bool:
+    """Whether every line can be read back from its tokens: otherwise a bound on the tokens is none on the lines."""
+    for start in range(0, len(lines), DECODED):
+        given = list(lines[start : start + DECODED])
+        if tokenizer.decode(table.take(np.arange(start, start + len(given)))) != given:
+            return False
+    return True
 
 
 def mean_gap(source: Source, lines: Sequence[str], elbo: np.ndarray) -> float | None:

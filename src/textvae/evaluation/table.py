@@ -1,44 +1,15 @@
-"""An evaluation in plain words, and the verdict on collapse. No torch here."""
+"""An evaluation in plain words. No torch here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from textvae.evaluation.collapse import collapse_warning
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from textvae.evaluation.report import Evaluation
-
-SILENT_RUNG = 0.1
-"""A rung that carries fewer nats than this says nothing about the text."""
-
-REMEDIES = (
-    "objective.free_bits, objective.schedule cyclical or a longer objective.warmup, objective.beta below 1, "
-    "model.decoder.word_dropout, a smaller model.decoder.hidden"
-)
-"""The settings that help against collapse."""
-
-
-def collapse_warning(rates_per_rung: Sequence[float], active_units: int) -> str | None:
-    """One line that says which part of the latent is not used and which settings help, or None where all is well.
-
-    A rung is not used if it carries less than 0.1 nat (rates in nats a sequence, bottom rung first); the whole latent
-    is not if no unit is active. None for a model without rungs.
-    """
-    if not rates_per_rung:
-        return None
-    rungs = len(rates_per_rung)
-    silent = [i for i, rate in enumerate(rates_per_rung, 1) if rate < SILENT_RUNG]
-    if len(silent) == rungs or active_units == 0:
-        measured = f"{sum(rates_per_rung):.2f} nats, {active_units} active units"
-        what = f"the latent has collapsed ({measured}): z says next to nothing about the text"
-    elif silent:
-        names = " and ".join(f"rung {i} ({rates_per_rung[i - 1]:.2f} nats)" for i in silent)
-        what = f"of {rungs} rungs (1 is the bottom) {names} {'has' if len(silent) == 1 else 'have'} collapsed"
-    else:
-        return None
-    return f"{what}; what helps: {REMEDIES}"
 
 
 def evaluation_rows(e: Evaluation) -> list[tuple[str, str, str]]:
@@ -86,10 +57,14 @@ def evaluation_rows(e: Evaluation) -> list[tuple[str, str, str]]:
 def evaluation_table(e: Evaluation) -> Table:
     """The rows as a table for the terminal, with the verdict on collapse below where there is one."""
     from rich.table import Table
+    from rich.text import Text
 
+    sizes = f"{e.corpus}, {e.split}: {e.sequences:,} lines, {e.tokens:,} tokens, {e.characters:,} characters"
+    warning = collapse_warning(e.rate_per_rung, e.active_units)
+    # Text, not str: a corpus may have brackets in its name, which rich would read as its markup.
     table = Table(
-        title=f"{e.corpus}, {e.split}: {e.sequences:,} lines, {e.tokens:,} tokens, {e.characters:,} characters",
-        caption=collapse_warning(e.rate_per_rung, e.active_units),
+        title=Text(sizes, style="table.title"),
+        caption=Text(warning, style="table.caption") if warning else None,
         title_justify="left",
         caption_justify="left",
     )

@@ -26,13 +26,18 @@ class Decoder(nn.Module):
         """T_max: steps the expander has a context for."""
         return self.expander.outlet.positions
 
-    def forward(self, z: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Distortion -log p(tokens | z) and the auxiliary head's own, nats, each (B,), for z (B, S, Z) and tokens (B, T)."""
-        context = self.expander(z)  # (B, T_max, C)
-        distortion = distortion_of(self.emitter(context, z, tokens), tokens)  # (B,)
-        if self.auxiliary is None:
-            return distortion, None
-        return distortion, distortion_of(self.auxiliary(context[:, : tokens.shape[1]]), tokens)
+    def forward(self, z: Tensor, tokens: Tensor) -> Tensor:
+        """Distortion -log p(tokens | z) in nats, (B,), for z (B, S, Z) and tokens (B, T)."""
+        return self.distortion(self.expander(z), z, tokens)
+
+    def distortion(self, context: Tensor, z: Tensor, tokens: Tensor) -> Tensor:
+        """Distortion -log p(tokens | z) in nats, (B,), given also the expander's context of z, (B, T_max, C)."""
+        return distortion_of(self.emitter(context, z, tokens), tokens)
+
+    def auxiliary_distortion(self, context: Tensor, tokens: Tensor) -> Tensor:
+        """-log p(tokens) in nats, (B,), under the auxiliary head, from the expander's context (B, T_max, C). Only where there is one."""
+        assert self.auxiliary is not None
+        return distortion_of(self.auxiliary(context[:, : tokens.shape[1]]), tokens)
 
     def start(self, z: Tensor) -> EmitterState:
         """The state before the first symbol, for z (B, S, Z)."""

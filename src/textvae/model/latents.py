@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import torch
@@ -27,25 +28,25 @@ before anything is learned; at 3 the evidence starts almost silent."""
 @final
 @dataclass(frozen=True)
 class RungStep:
-    """One rung on the way down: its posterior, its prior and the sample that went on."""
+    """One rung on the way down: its posterior, its prior and the sample that went on. What is derived is computed once."""
 
     posterior: Gaussian
     prior: Gaussian | Distribution
     sample: Tensor
     """z (B, S, Z), drawn from the posterior."""
 
-    @property
+    @cached_property
     def rate_map(self) -> Tensor | None:
         """KL[posterior || prior] entry by entry, (B, S, Z); None where it has no closed form."""
         return self.posterior.rate(self.prior) if isinstance(self.prior, Gaussian) else None
 
-    @property
+    @cached_property
     def rate(self) -> Tensor:
         """KL[posterior || prior] in nats, (B,): closed form where there is one, else the log ratio at the sample."""
         rate_map = self.rate_map
         return self.log_ratio if rate_map is None else rate_map.sum((1, 2))
 
-    @property
+    @cached_property
     def log_ratio(self) -> Tensor:
         """log q(z|x) - log p(z) at the sample, nats, (B,)."""
         log_q = self.posterior.log_prob(self.sample).sum((1, 2))  # (B,)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
@@ -27,8 +28,8 @@ class Terms:
     rungs: Sequence[RungStep]
     """The way down, bottom first."""
 
-    auxiliary: Tensor | None
-    """-log p(x) under the expander's own head (hybrid), (B,)."""
+    auxiliary: Callable[[], Tensor] | None = None
+    """Computes -log p(x) under the expander's own head (hybrid), (B,); a call, for few objectives weigh it."""
 
     @property
     def rates(self) -> list[Tensor]:
@@ -70,8 +71,10 @@ class LatentTextModel(nn.Module):
     def forward(self, tokens: Tensor, generator: torch.Generator | None = None) -> Terms:
         """One sample of the bound's terms for tokens (B, T)."""
         steps = self.latents.descend(self.evidence(tokens), generator=generator)
-        distortion, auxiliary = self.decoder(self.bottom(steps, tokens.shape[0]), tokens)
-        return Terms(distortion, steps, auxiliary)
+        z = self.bottom(steps, tokens.shape[0])
+        context = self.decoder.expander(z)  # (B, T_max, C)
+        head = None if self.decoder.auxiliary is None else partial(self.decoder.auxiliary_distortion, context, tokens)
+        return Terms(self.decoder.distortion(context, z, tokens), steps, head)
 
     @property
     def device(self) -> torch.device:

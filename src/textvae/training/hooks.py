@@ -1,4 +1,4 @@
-"""Hooks: what may happen around the loop. Seven no-op methods are the whole interface."""
+"""Hooks: what may happen around the loop. Eight no-op methods are the whole interface."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Hook(ABC):
         """The valid split was measured; `metrics` is the line that goes into metrics.jsonl."""
 
     def on_warning(self, message: str) -> None:
-        """Something the user should know: a rung collapsed, a batch was too large."""
+        """Something the user should know: lines left out, cut or mended, a latent that collapsed, a run that is done already."""
 
     def on_checkpoint(self, path: Path) -> None:
         """A checkpoint was written."""
@@ -52,7 +52,10 @@ class Hook(ABC):
         """The user asked to stop; the checkpoint is written."""
 
     def on_end(self, summary: dict[str, Any]) -> None:
-        """Training is over; `summary` holds steps, seconds and the metrics of the weights that were kept."""
+        """Training is over; `summary` holds `steps`, `seconds` and `kept_step`, the step whose weights were kept."""
+
+    def on_stop(self) -> None:
+        """Training stopped, whatever happened: it ended, was interrupted or failed. The last call of all."""
 
 
 @final

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 from textvae.config import ObjectiveSettings
-from textvae.evaluation.table import collapse_warning
+from textvae.evaluation.collapse import collapse_warning
 from textvae.storage import write_atomically
 from textvae.training.run_folder import RunConfig
 
@@ -19,14 +21,14 @@ def write_card(folder: Path, config: RunConfig, parameters: int, metrics: dict[s
     rates = ", ".join(f"{rate:.2f}" for rate in valid["rate_per_rung"]) or "no latent"
     warning = collapse_warning(valid["rate_per_rung"], sum(valid["active_units_per_rung"]))
     collapse = f"\n> **Collapse:** {warning}\n" if warning else ""
-    name = folder.name
+    run = shlex.quote(str(folder))
     card = f"""---
 library_name: textvae
 tags: [variational-autoencoder, text-generation]
 ---
-# {name}
+# {folder.resolve().name}
 
-A `{settings.architecture}` text model trained by [textvae] on `{settings.corpus.path}` ({settings.corpus.tokenizer},
+A `{settings.architecture}` text model trained by textvae on `{settings.corpus.path}` ({settings.corpus.tokenizer},
 lines of at most {config.max_length} tokens, vocabulary {config.vocabulary_size}), {parameters:,} parameters,
 {metrics["step"]:,} of {config.steps:,} steps, {seconds:,.0f} s of training. Preset: `{settings.preset}`.
 
@@ -40,16 +42,14 @@ One sample a line, at most 2,000 lines, at the step whose weights were kept.
 Objective: beta {objective.beta} ({objective.schedule}), free bits {objective.free_bits} a {objective.free_bits_per},
 alpha {objective.alpha}.
 The ELBO above has weight 1 whatever the objective. For the importance bound, standard errors and the test split:
-`textvae evaluate {name}`.
+`textvae evaluate {run}`.
 
 ## Use
-    textvae sample {name}
-    textvae reconstruct {name} "some text"
+    textvae sample {run}
+    textvae reconstruct {run} "some text"
 
     import textvae
-    vae = textvae.load("{name}")
+    vae = textvae.load({json.dumps(str(folder), ensure_ascii=False)})
     vae.sample(10)
-
-[textvae]: `pip install textvae`
 """
     write_atomically(folder / "README.md", card.encode())

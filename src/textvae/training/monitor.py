@@ -11,8 +11,8 @@ import torch
 from textvae.config import ObjectiveSettings
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.evaluation.diagnostics import active_units, survey
-from textvae.generation import inference
+from textvae.evaluation.diagnostics import survey
+from textvae.model.inference import inference
 from textvae.model.text_model import LatentTextModel
 from textvae.training.objective import batch_means, loss_of
 
@@ -62,5 +62,4 @@ def glance(model: LatentTextModel, table: TokenTable, objective: ObjectiveSettin
             loss = loss_of(terms, objective.beta, objective)
             total += torch.cat([loss[None], batch_means(terms)]).double().cpu() * len(rows)
     loss_mean, distortion, *rates = (total / len(some)).tolist()
-    active = active_units(survey(model, some, generator)) if rates else []
-    return Glance(loss_mean, distortion, rates, active)
+    return Glance(loss_mean, distortion, rates, survey(model, some, generator).active_units)

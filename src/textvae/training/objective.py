@@ -45,7 +45,7 @@ def loss_of(terms: Terms, beta: float, settings: ObjectiveSettings) -> Tensor:
     for step in terms.rungs:
         loss = loss + beta * charged_rate(step, settings)
     if terms.auxiliary is not None and settings.alpha > 0:
-        loss = loss + settings.alpha * terms.auxiliary.mean()
+        loss = loss + settings.alpha * terms.auxiliary().mean()
     return loss
 
 

@@ -63,6 +63,8 @@ class ProgressLine(Hook):
             f"-({_terms(valid['distortion'], valid['rate_per_rung'])}) nats  β {metrics['beta']:.2f}  "
             f"active units {sum(valid['active_units_per_rung'])}",
             highlight=False,
+            markup=False,
+            emoji=False,
             soft_wrap=True,
         )
 
@@ -70,19 +72,20 @@ class ProgressLine(Hook):
         """Print a warning the first time it is told."""
         if message not in self._told:
             self._told.add(message)
-            self.console.print(f"note: {message}", style="yellow", highlight=False, soft_wrap=True)
-
-    def on_interrupt(self, step: int) -> None:
-        """Leave the terminal as it was."""
-        self._bar.stop()
+            self.console.print(f"note: {message}", style="yellow", highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def on_end(self, summary: dict[str, Any]) -> None:
-        """Leave the terminal as it was."""
-        self._bar.stop()
+        """Say what was done."""
         self.console.print(
             f"done: {summary['steps']} steps in {_clock(summary['seconds'])}; kept the weights of step {summary['kept_step']}",
             highlight=False,
+            markup=False,
+            emoji=False,
         )
+
+    def on_stop(self) -> None:
+        """Leave the terminal as it was, whatever stopped the training."""
+        self._bar.stop()
 
 
 def _terms(distortion: float, rates: list[float]) -> str:

@@ -25,6 +25,15 @@ from textvae.settings import RunSettings, from_dict, to_dict
 from textvae.storage import write_json
 from textvae.training.checkpoint import read_tensors
 
+TRAINING_STATE = ("training.safetensors", "training.json")
+"""What only going on with a run needs."""
+
+PUBLISHED = ("config.json", "tokenizer.json", "weights.safetensors", "README.md", "metrics.jsonl", "environment.json")
+"""What of a run is worth publishing: all but the training state."""
+
+RUN_FILES = (*PUBLISHED, *TRAINING_STATE)
+"""Every file that a run writes into its folder."""
+
 
 @final
 @dataclass(frozen=True)
@@ -61,12 +70,15 @@ class RunFolder:
         return (self.path / "config.json").exists()
 
     def claim(self) -> None:
-        """Make sure that a new run may be written here; raises `RunError` where one stands already."""
+        """Make sure that a new run overwrites nothing here; raises `RunError` where a run, or a file named like a run's, stands already."""
         if self.exists:
             raise RunError(f"{self.path} already holds a run: go on with it by --resume, or choose another folder with --out")
         left = [name for name in ("training.safetensors", "weights.safetensors", "metrics.jsonl") if (self.path / name).exists()]
         if left:
             raise RunError(f"{self.path} holds {left[0]} of a run without its config.json: remove the folder, or choose another with --out")
+        foreign = [name for name in RUN_FILES if (self.path / name).exists()]
+        if foreign:
+            raise RunError(f"{self.path} holds a {foreign[0]} that is no run's: choose another folder with --out")
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file, not a folder: choose another --out")
 
@@ -91,7 +103,9 @@ class RunFolder:
         """Read settings and tokenizer; raises `RunError` for a folder that is no run, is damaged, or comes from a newer version."""
         data = self._read("config.json")
         schema = data.get("schema")
-        if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+        if not isinstance(schema, int):
+            raise RunError(f"{self.path}/config.json is damaged (schema is {schema!r}): restore it from a copy, or train the run again")
+        if schema > SCHEMA_VERSION:
             raise RunError(
                 f"{self.path}/config.json has schema {schema}, this textvae reads up to {SCHEMA_VERSION}: install a newer textvae"
             )
@@ -102,7 +116,13 @@ class RunFolder:
             )
         except (KeyError, ValueError, TypeError, ConfigError) as error:
             raise RunError(f"{self.path}/config.json is damaged ({error}): restore it from a copy, or train the run again") from error
-        return config, Tokenizer.from_json(self._read("tokenizer.json"))
+        tokenizer = Tokenizer.from_json(self._read("tokenizer.json"))
+        if tokenizer.vocabulary_size != config.vocabulary_size:
+            raise RunError(
+                f"{self.path}/tokenizer.json has {tokenizer.vocabulary_size} symbols, config.json {config.vocabulary_size}: "
+                "they are of two runs; restore both from one copy, or train the run again"
+            )
+        return config, tokenizer
 
     def load_weights(self, model: LatentTextModel) -> None:
         """Put the kept weights into the model; raises `RunError` where they do not fit."""
@@ -130,7 +150,7 @@ class RunFolder:
         return data
 
     def save_environment(self, device: str, seconds: float) -> None:
-        """Write versions, device, git revision and wall time."""
+        """Write versions, device, seed, git revision and wall time; the run's config stands already, and the seed is the one it names."""
         packages = ("textvae", "torch", "numpy", "lightning-fabric", "safetensors")
         write_json(
             self.path / "environment.json",
@@ -139,6 +159,7 @@ class RunFolder:
                 "platform": platform.platform(),
                 "packages": {name: version(name) for name in packages},
                 "device": device,
+                "seed": self._read("config.json")["training"]["seed"],
                 "git_revision": _git_revision(),
                 "training_seconds": seconds,
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -147,9 +168,11 @@ class RunFolder:
 
     @property
     def training_seconds(self) -> float:
-        """Wall-clock seconds of training so far; 0 for a run without a checkpoint."""
-        name = "training.json"
-        return float(self._read(name).get("seconds", 0.0)) if (self.path / name).exists() else 0.0
+        """Wall-clock seconds of training so far; of a published run, which has no checkpoint, those of its end; else 0."""
+        for name, key in (("training.json", "seconds"), ("environment.json", "training_seconds")):
+            if (self.path / name).exists():
+                return float(self._read(name).get(key, 0.0))
+        return 0.0
 
 
 def fingerprint_of(table: TokenTable) -> str:
@@ -165,6 +188,7 @@ def with_steps(settings: RunSettings, steps: int) -> RunSettings:
 
 
 def _git_revision() -> str | None:
+    """The revision of the repository that the command was run in (the user's experiment, not textvae), or None outside of one."""
     try:
         found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -16,7 +16,7 @@ from textvae.config import ObjectiveSettings, TrainingSettings
 from textvae.data.batches import BucketedBatches
 from textvae.data.corpora import Prepared
 from textvae.errors import TrainingError
-from textvae.evaluation.table import collapse_warning
+from textvae.evaluation.collapse import collapse_warning
 from textvae.model.text_model import LatentTextModel
 from textvae.training.averages import WeightAverage
 from textvae.training.checkpoint import Position, State, load_training, random_state, save_training, write_tensors
@@ -32,6 +32,9 @@ from textvae.training.window import Window
 
 CHECK_EVERY = 50
 """Steps between looks at whether all terms are still numbers (each look waits for the device)."""
+
+AGREE_EVERY = 10
+"""Steps between the questions of several processes whether the first one was asked to stop (each question waits for all of them)."""
 
 EVALUATIONS = 20
 """Looks at valid during a run, unless `training.evaluate_every` says otherwise."""
@@ -89,6 +92,7 @@ class Trainer:
             world=self.fabric.world_size,
         )
         self.position = Position()
+        self.began = 0.0  # when training would have begun, had it been one sitting
         self.metrics = MetricsLog(folder / "metrics.jsonl")
         self.window = Window(1 + len(model.latents.shapes), model.device)
         self.collapsed = False
@@ -110,25 +114,34 @@ class Trainer:
         Raises:
             TrainingError: a term of the loss was not a number, or memory ran out. The last good checkpoint stays.
         """
-        self.hooks.on_start(self.steps, self.position.step)
-        self.model.train()
         remedy = (
             f"with batches of {self.settings.batch} lines: lower training.batch or corpus.max_length, "
             "then run again (with --resume to keep the steps done)"
         )
-        with memory_told(remedy), StopRequest() as stop:
-            batches = self._endless_batches()
-            while self.position.step < self.steps and not self.position.finished:
-                self._step(next(batches))
-                if self.position.step % self.every == 0 or self.position.step == self.steps:
-                    self._evaluate()
-                    self._checkpoint()
-                if self._agreed(stop.asked):
-                    self._checkpoint()
-                    self.hooks.on_interrupt(self.position.step)
-                    return self.position
-        self._finish()
+        try:
+            self.hooks.on_start(self.steps, self.position.step)
+            with memory_told(remedy), StopRequest() as stop:
+                self._train(stop)
+        finally:
+            self.hooks.on_stop()
         return self.position
+
+    def _train(self, stop: StopRequest) -> None:
+        """Step, look and save until training is over or the user asks to stop."""
+        position = self.position
+        self.began = time.perf_counter() - position.seconds
+        self.model.train()
+        batches = self._endless_batches()
+        while position.step < self.steps and not position.finished:
+            self._step(next(batches))
+            if position.step % self.every == 0 or position.step == self.steps:
+                self._evaluate()
+                self._checkpoint()
+            if self._stops(stop):
+                self._checkpoint()
+                self.hooks.on_interrupt(position.step)
+                return
+        self._finish()
 
     def _endless_batches(self) -> Iterator[Tensor]:
         """Batches (B, T) from the position on, epoch after epoch; the position counts what was taken."""
@@ -140,7 +153,6 @@ class Trainer:
             position.epoch, position.batch = position.epoch + 1, 0
 
     def _step(self, tokens: Tensor) -> None:
-        started = time.perf_counter()
         position = self.position
         beta = beta_at(position.step, self.steps, self.objective)
         rate = learning_rate_at(position.step, self.steps, self.settings, position.halvings)
@@ -158,7 +170,6 @@ class Trainer:
         position.step += 1
         if position.step % CHECK_EVERY == 0:
             self._check_numbers()
-        position.seconds += time.perf_counter() - started
         self.hooks.on_step(StepRecord(position.step, self.steps, position.epoch, beta, rate, self.window))
 
     def _check_numbers(self) -> None:
@@ -175,7 +186,6 @@ class Trainer:
         )
 
     def _evaluate(self) -> None:
-        started = time.perf_counter()
         position = self.position
         self._check_numbers()
         with self._kept_weights():
@@ -192,12 +202,12 @@ class Trainer:
             position.halvings += 1
         if self.settings.patience is not None and position.stale >= self.settings.patience:
             position.finished = True
-        position.seconds += time.perf_counter() - started
         self._report(seen)
 
     def _report(self, seen: Glance) -> None:
         """Write the line of metrics and warn of a collapse once beta has its full weight."""
         position = self.position
+        self._count_time()
         distortion, *rates = self.window.read()
         self.window.reset()
         metrics: dict[str, Any] = {
@@ -218,6 +228,10 @@ class Trainer:
                 self.hooks.on_warning(warning)
             self.collapsed = warning is not None
 
+    def _count_time(self) -> None:
+        """Bring the position's seconds up to now, so that what is written holds all that led to it."""
+        self.position.seconds = time.perf_counter() - self.began
+
     def _kept_weights(self) -> Any:
         """The block in which the model holds the weights that are kept: the averages, where there are any."""
         return self.average.applied() if self.average is not None else nullcontext()
@@ -225,6 +239,11 @@ class Trainer:
     def _agreed(self, said: Any) -> Any:
         """What the first process said, in all of them: they stop, and find valid better or worse, together."""
         return self.fabric.broadcast(said) if self.fabric.world_size > 1 else said
+
+    def _stops(self, stop: StopRequest) -> bool:
+        """Whether to stop now; several processes ask each other seldom, for a question makes all of them wait."""
+        asking = self.fabric.world_size == 1 or self.position.step % AGREE_EVERY == 0
+        return asking and self._agreed(stop.asked)
 
     def _gathered(self, row: Tensor) -> Tensor:
         """A row of every process, (processes, N) for (N,)."""
@@ -236,6 +255,7 @@ class Trainer:
         self._check_numbers()
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
             raise self._no_number("model's weights")
+        self._count_time()
         random = {name: self._gathered(state) for name, state in random_state().items()}
         if self.fabric.is_global_zero:
             save_training(self.folder, self.state, self.position, random)

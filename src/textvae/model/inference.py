@@ -1,0 +1,33 @@
+"""Using a trained model: the block in which it is measured or sampled, and the check that lines fit its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from textvae.config import require
+from textvae.data.tokens import TokenTable
+from textvae.model.text_model import LatentTextModel
+
+
+@contextmanager
+def inference(model: LatentTextModel) -> Iterator[None]:
+    """Evaluation mode, no gradients and fp32 inside; the model's own mode again afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
+            yield
+    finally:
+        model.train(was_training)
+
+
+def check_fits(model: LatentTextModel, table: TokenTable) -> None:
+    """Raise `ConfigError` if a sequence of the table has more tokens than the model has steps."""
+    longest = int(table.lengths.max(initial=1))
+    require(
+        longest <= model.max_tokens,
+        f"a line has {longest - 1} tokens, but the model was built for at most {model.max_tokens - 1}: skip or cut longer lines",
+    )
