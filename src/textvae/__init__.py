@@ -20,9 +20,6 @@ __all__ = ["TextVAE", "load", "train"]
 def __getattr__(name: str) -> Any:
     """Import the public names when they are first asked for: `import textvae` alone stays light."""
     if name in __all__:
-        from textvae.threads import wait_politely
-
-        wait_politely()
         from textvae import api
 
         return getattr(api, name)
