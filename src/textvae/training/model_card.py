@@ -28,7 +28,7 @@ tags: [variational-autoencoder, text-generation]
 ---
 # {folder.resolve().name}
 
-A `{settings.architecture}` text model trained by textvae on `{settings.corpus.path}` ({settings.corpus.tokenizer},
+Text model (`{settings.architecture}`) trained by textvae on `{settings.corpus.path}` ({settings.corpus.tokenizer},
 lines of at most {config.max_length} tokens, vocabulary {config.vocabulary_size}), {parameters:,} parameters,
 {metrics["step"]:,} of {config.steps:,} steps, {seconds:,.0f} s of training. Preset: `{settings.preset}`.
 

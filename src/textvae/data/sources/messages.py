@@ -24,7 +24,7 @@ class Messages(Source):
 
     name = "messages"
     description = "short tweet-like messages from a grammar, exact log p(x) of every line known"
-    longest = 46
+    longest = 47
 
     @cached_property
     def grammar(self) -> Grammar:
