@@ -212,7 +212,7 @@ def test_minutes_become_steps_without_touching_the_start(batch: int, settings: A
     model = architectures()["rnn"].build(chosen.model, data.tokenizer.vocabulary_size, data.max_length + 1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     random = torch.get_rng_state()
-    steps = budget.steps_of(model, data, chosen.objective, chosen.training)
+    steps = budget.planned(model, data, chosen.objective, chosen.training).steps
     assert 1 <= steps < 1.2 / 0.0003  # no step takes less than 0.3 ms
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
@@ -227,11 +227,22 @@ def test_minutes_are_fixed_in_the_config_as_steps(settings: Any, compare: Any, t
     assert compare(tmp_path / "measured", tmp_path / "counted") == []
 
 
+def test_looking_at_valid_never_eats_the_minutes(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = settings("lm", training={"steps": None, "minutes": 0.05, "evaluate_every": None})
+    data = prepared(chosen)
+    model = architectures()["lm"].build(chosen.model, data.tokenizer.vocabulary_size, data.max_length + 1)
+    monkeypatch.setattr(budget, "glance", lambda *_: time.sleep(0.3))  # twenty of these are twice the three seconds there are
+    plan = budget.planned(model, data, chosen.objective, chosen.training)
+    assert plan.steps > 50
+    assert plan.minutes is None
+    assert plan.steps // plan.evaluate_every <= 2
+
+
 def test_without_a_budget_there_is_a_default(settings: Any) -> None:
     chosen = settings("lm", training={"steps": None})
     data = prepared(chosen)
     model = architectures()["lm"].build(chosen.model, data.tokenizer.vocabulary_size, data.max_length + 1)
-    assert budget.steps_of(model, data, chosen.objective, chosen.training) == budget.DEFAULT_STEPS
+    assert budget.planned(model, data, chosen.objective, chosen.training).steps == budget.DEFAULT_STEPS
 
 
 def test_a_collapse_is_told_and_stands_in_the_card(settings: Any, recorder: Any, tmp_path: Path) -> None:

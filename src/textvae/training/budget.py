@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from dataclasses import replace
 from itertools import chain, count
 
 import torch
@@ -26,20 +27,29 @@ MEASURED_SECONDS = 10.0
 WARM_UP_STEPS = 3
 
 
-def steps_of(model: LatentTextModel, data: Prepared, objective: ObjectiveSettings, settings: TrainingSettings) -> int:
-    """Steps of the whole run; minutes are turned into steps by a few seconds of trial on a copy of the model."""
-    if settings.steps is not None:
-        return settings.steps
+LOOKING_SHARE = 0.15
+"""Largest share of the minutes spent on looking at valid; a short run on long lines looks less often."""
+
+
+def planned(model: LatentTextModel, data: Prepared, objective: ObjectiveSettings, settings: TrainingSettings) -> TrainingSettings:
+    """The settings with the steps of the whole run fixed, so that schedules and resume are functions of steps only.
+
+    Minutes are turned into steps by a few seconds of trial on a copy of the model; how often valid is looked at
+    is then fixed as well, where it was not given.
+    """
     if settings.epochs is not None:
         batches = BucketedBatches(data.training_table, settings.batch, settings.seed, model.max_tokens)
-        return max(1, round(settings.epochs * batches.batches_per_epoch(0)))
-    if settings.minutes is not None:
-        return _steps_in(settings.minutes * 60, model, data, objective, settings)
-    return DEFAULT_STEPS
+        return replace(settings, epochs=None, steps=max(1, round(settings.epochs * batches.batches_per_epoch(0))))
+    if settings.minutes is None:
+        return replace(settings, steps=settings.steps or DEFAULT_STEPS)
+    steps, every = _steps_in(settings.minutes * 60, model, data, objective, settings)
+    return replace(settings, minutes=None, steps=steps, evaluate_every=every)
 
 
-def _steps_in(seconds: float, model: LatentTextModel, data: Prepared, objective: ObjectiveSettings, settings: TrainingSettings) -> int:
-    """Steps that fit in `seconds`, evaluations included; leaves the model and the random state as they were."""
+def _steps_in(
+    seconds: float, model: LatentTextModel, data: Prepared, objective: ObjectiveSettings, settings: TrainingSettings
+) -> tuple[int, int]:
+    """Steps that fit in `seconds` and the steps between looks at valid; leaves the model and the random state as they were."""
     started = time.perf_counter()
     before = random_state()
     fabric = launch(settings, leaves_idle(objective, model))
@@ -69,8 +79,12 @@ def _steps_in(seconds: float, model: LatentTextModel, data: Prepared, objective:
     look_seconds = time.perf_counter() - began
     set_random_state(before)
     left = seconds - (time.perf_counter() - started)
-    if settings.evaluate_every is None:
-        steps = (left - EVALUATIONS * look_seconds) / step_seconds
+    if settings.evaluate_every is not None:
+        every = settings.evaluate_every
+        steps = left / (step_seconds + look_seconds / every)
     else:
-        steps = left / (step_seconds + look_seconds / settings.evaluate_every)
-    return int(fabric.broadcast(max(1, int(steps))))
+        looks = max(1, min(EVALUATIONS, int(LOOKING_SHARE * left / look_seconds)))
+        steps = (left - looks * look_seconds) / step_seconds
+        every = max(1, int(steps) // looks)
+    fixed: tuple[int, int] = fabric.broadcast((max(1, int(steps)), every))
+    return fixed

@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from importlib.metadata import version
@@ -180,11 +180,6 @@ def fingerprint_of(table: TokenTable) -> str:
     digest = blake2b(table.tokens.astype(np.int64).tobytes(), digest_size=8)
     digest.update(table.offsets.astype(np.int64).tobytes())
     return digest.hexdigest()
-
-
-def with_steps(settings: RunSettings, steps: int) -> RunSettings:
-    """The settings with the number of steps fixed, as a run's config keeps them."""
-    return replace(settings, training=replace(settings.training, steps=steps, epochs=None, minutes=None))
 
 
 def _git_revision() -> str | None:

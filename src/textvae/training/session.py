@@ -14,13 +14,13 @@ from textvae.data.tokenizers import Tokenizer
 from textvae.errors import RunError
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings
-from textvae.training.budget import steps_of
+from textvae.training.budget import planned
 from textvae.training.engine import is_main_process
 from textvae.training.hooks import Hook, Hooks
 from textvae.training.memory import memory_told
 from textvae.training.model_card import write_card
 from textvae.training.objective import check_objective
-from textvae.training.run_folder import RunConfig, RunFolder, fingerprint_of, with_steps
+from textvae.training.run_folder import RunConfig, RunFolder, fingerprint_of
 from textvae.training.trainer import Trainer
 
 
@@ -39,9 +39,10 @@ def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) ->
     with memory_told("for the model or its first batches: lower the widths under model or training.batch"):
         model = config.build()
         _check(settings, model)
-        steps = steps_of(model, data, settings.objective, settings.training)
-        config = replace(config, settings=with_steps(settings, steps), steps=steps)
-        trainer = Trainer(model, data, settings.objective, settings.training, steps, folder.path, hooks)
+        training = planned(model, data, settings.objective, settings.training)
+        assert training.steps is not None
+        config = replace(config, settings=replace(settings, training=training), steps=training.steps)
+        trainer = Trainer(model, data, settings.objective, training, training.steps, folder.path, hooks)
     if is_main_process():
         folder.save(config, data.tokenizer)
     return _train(folder, config, trainer)
