@@ -158,13 +158,26 @@ class SelfFedEmitter(Emitter):
         self.core = core
 
     def forward(self, context: Tensor, z: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) along the emitter's own greedy path."""
+        """Logits (B, T, V) along the emitter's own greedy path.
+
+        The argmax has no gradient, so the path is walked without one, symbol by symbol, and then read in one call like a true
+        text: the same logits and gradients, and one backward pass instead of T. (With dropout the walk has noise of its own.)
+        """
+        length = tokens.shape[1]
+        fed = self._path(context, z, length)
+        logits, _ = self.core(fed, context[:, :length], self.core.initial_state(z))
+        return logits
+
+    @torch.no_grad()
+    def _path(self, context: Tensor, z: Tensor, length: int) -> Tensor:
+        """The symbols (B, T) that are read before each of the first `length` steps."""
         state = self.start(context, z)
-        steps = []
-        for _ in range(tokens.shape[1]):
-            logits, state = self.step(tokens[:, 0], state)
-            steps.append(logits)
-        return torch.stack(steps, dim=1)  # (B, T, V)
+        symbols = []
+        for _ in range(length):
+            assert state.fed is not None
+            symbols.append(state.fed)
+            _, state = self.step(state.fed, state)
+        return torch.stack(symbols, dim=1)  # (B, T)
 
     def start(self, context: Tensor, z: Tensor) -> EmitterState:
         """The initial state from z; the first symbol read is the boundary."""
