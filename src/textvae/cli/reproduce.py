@@ -1,0 +1,108 @@
+"""`textvae reproduce`: the study's tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from textvae.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from textvae.study.runner import Progress
+    from textvae.study.summaries import Summary
+
+
+def reproduce(
+    what: Literal["table1", "table2"],
+    /,
+    *,
+    out: Path,
+    budget: Literal["smoke", "paper", "best"] = "best",
+    corpus: str | None = None,
+    rows: list[str] | None = None,
+    seeds: int | None = None,
+    processes: int | None = None,
+    json: bool = False,
+) -> None:
+    """Train a table of the study again and print it beside the printed one. What is done already is not trained twice.
+
+    Ctrl-C saves; the same command goes on.
+
+    Parameters
+    ----------
+    what
+        table1: the toy set; table2: tweets.
+    out
+        The study's folder: results, runs, pages, pictures.
+    budget
+        smoke: minutes, to see that it runs; paper: the study's own sizes and recipe; best: ours within its parameters.
+    corpus
+        The tweets, as for `textvae train`; by default sentiment140, which is downloaded.
+    rows
+        Train only these rows now.
+    seeds
+        Train at most so many seeds of a row now.
+    processes
+        Trainings side by side; by default one a core.
+    json
+        Print one JSON list instead of the table.
+    """
+    from textvae.study.reproduce import reproduce_table
+    from textvae.study.tables import TABLES
+
+    try:
+        with _progress() as report:
+            found = reproduce_table(TABLES[what], budget, out, corpus, tuple(rows or ()), seeds, processes, report)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on") from None
+    if json:
+        print_json([one.to_dict() for one in found])
+        return
+    print_table(_terminal(found))
+    note(f"the whole page is {out / f'{what}-{budget}.md'}")
+
+
+def _terminal(found: Sequence[Summary]) -> Table:
+    """The figures that fit a terminal."""
+    from rich.table import Table
+
+    from textvae.study.pages.markdown import number
+
+    table = Table(title="nats a sequence, on test; mean ± standard deviation over seeds", title_justify="left")
+    for name in ("row", "run", "seeds", "distortion", "rate", "ELBO", "bound", "gap", "printed ELBO in nats", "dominates"):
+        table.add_column(name, justify="left" if name in ("row", "run") else "right")
+    for one in found:
+        cells = [number(one.mean[name], 2, one.sd[name]) for name in ("distortion", "rate", "elbo", "importance_bound", "gap")]
+        beaten = {True: "yes", False: "no", None: "–"}[one.dominates]
+        printed = number(one.printed.true_elbo, 1) if one.printed else "–"
+        table.add_row(one.row, one.variant, str(len(one.seeds)), *cells, printed, beaten)
+    return table
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Return a function that shows the trainings done, those under way and the time left: a live line on a terminal, else a line a training."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from textvae.study.runner import Standing
+
+    console = Console(stderr=True)
+    columns = (BarColumn(bar_width=20), TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    told = -1
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal, speed_estimate_period=600) as bar:
+        task = bar.add_task("training", total=1.0)
+
+        def report(now: Standing) -> None:
+            nonlocal told
+            text = f"{now.done} of {now.total} trainings" + (f", now {', '.join(now.running)}" if now.running else "")
+            bar.update(task, completed=now.share, description=text)
+            if bar.disable and now.done != told:
+                told = now.done
+                note(text)
+
+        yield report

@@ -1,0 +1,95 @@
+"""One training to do: which row of which table, with which settings; two with the same settings are one."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal, final
+
+from textvae.settings import RunSettings, from_dict, resolve, to_dict
+
+Budget = Literal["smoke", "paper", "best"]
+"""smoke: minutes, to see that it runs; paper: the study's sizes and recipe; best: ours within the same parameters."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A training and its evaluation on test."""
+
+    table: str
+    budget: Budget
+    row: str
+    variant: str
+    """What the run is for: `elbo` (the row's best ELBO), `closer` (less distortion than the printed row), or a point of a curve."""
+
+    seed: int
+    preset: str
+    changes: Mapping[str, Any]
+    """Nested settings laid over the preset, the seed among them."""
+
+    importance_samples: int = 100
+
+    @property
+    def name(self) -> str:
+        """A file's name: row, variant, seed."""
+        return f"{self.row}-{self.variant}-seed{self.seed}"
+
+    @property
+    def settings(self) -> RunSettings:
+        """The whole settings of the run."""
+        return resolve(self.preset, None, self.changes)
+
+    @property
+    def identity(self) -> str:
+        """A short hash of all that decides the result; where the corpus lies on this machine does not."""
+        told = to_dict(self.settings)
+        told["corpus"]["path"] = Path(told["corpus"]["path"]).name
+        text = json.dumps([told, self.importance_samples], sort_keys=True)
+        return blake2b(text.encode(), digest_size=6).hexdigest()
+
+    @property
+    def command(self) -> str:
+        """What a person types to train the same model."""
+        flags = " ".join(f"--{name} {_typed(value)}" for name, value in _leaves(self.changes) if name != "corpus.path")
+        corpus = Path(self.settings.corpus.path).name
+        return f"textvae train {shlex.quote(corpus)} --preset {self.preset} {flags} --out RUN"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return {
+            "table": self.table,
+            "budget": self.budget,
+            "row": self.row,
+            "variant": self.variant,
+            "seed": self.seed,
+            "preset": self.preset,
+            "changes": dict(self.changes),
+            "importance_samples": self.importance_samples,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Job:
+        """The job of `to_dict`'s data."""
+        return cls(**data)
+
+    def check(self) -> None:
+        """Raise `ConfigError` where the settings are no run's."""
+        from_dict(to_dict(self.settings))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _typed(value: Any) -> str:
+    """A value as it is typed after its flag."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else shlex.quote(str(value))

@@ -1,0 +1,26 @@
+"""Markdown tables and figures with their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MINUS = "−"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def number(value: float | None, digits: int = 2, sd: float | None = None) -> str:
+    """A figure with a real minus, its standard deviation behind it where there is one; a dash where it is not known."""
+    if value is None:
+        return "–"
+    text = f"{value:.{digits}f}".replace("-", MINUS)
+    return text if sd is None else f"{text} ± {sd:.{digits}f}"
+
+
+def numbers(values: Sequence[float], digits: int = 2) -> str:
+    """Figures of the rungs, bottom first."""
+    return " + ".join(number(value, digits) for value in values) if values else "–"

@@ -1,0 +1,93 @@
+"""Tables 1 and 2 as a page: our figures in nats a sequence, and the study's three columns in its own convention beside the printed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textvae.study.jobs import Budget
+from textvae.study.pages.markdown import number, numbers, table
+from textvae.study.summaries import Summary
+from textvae.study.tables import Table
+
+ABOUT: dict[Budget, str] = {
+    "smoke": "Budget `smoke`: every row for a few steps. It shows that all of it runs; the figures mean nothing.",
+    "paper": "Budget `paper`: the study's sizes, epochs, optimiser, batch, β and decoders that read their own output (presets `study/…`).",
+    "best": "Budget `best`: our settings within each row's parameter budget (presets `best/…`).",
+}
+
+
+def page(study: Table, budget: Budget, found: Sequence[Summary], command: str) -> str:
+    """The whole page in Markdown."""
+    parts = [
+        f"# {study.title}, budget `{budget}`\n",
+        f"    {command}\n",
+        f"{ABOUT[budget]}\nOn test, nats a sequence; ± is the standard deviation over seeds. Each row's file under `results/{study.name}/{budget}/` "
+        "names the command and the commit that made it, its history on valid and the machine.\n",
+        measured(found),
+        "## In the study's convention\n",
+        "The study's columns add a position's mean to a sequence's sum. *Dominates* says whether our distortion and our rate, in nats a "
+        "sequence, are both below the printed row's.\n",
+        printed(found),
+    ]
+    if any(one.row == "lm" for one in found):
+        parts += [language_model(found)]
+    return "\n".join(parts)
+
+
+def measured(found: Sequence[Summary]) -> str:
+    """Our figures. Columns that no row has, such as the gap to an entropy that is not known, are left out."""
+    gap = any(one.mean["gap"] is not None for one in found)
+    head = ["row", "run", "β", "free nats", "seeds", "distortion", "rate", "ELBO", "importance bound"]
+    head += ["gap"] if gap else ["bits/char"]
+    head += ["rate a rung", "active units", "MI (cap)", "characters back", "parameters", "seconds"]
+    return table(head, [_measured(one, gap) for one in found])
+
+
+def _measured(one: Summary, gap: bool) -> list[str]:
+    def spread(name: str, digits: int = 2) -> str:
+        return number(one.mean[name], digits, one.sd[name])
+
+    return [
+        one.label,
+        f"`{one.row}` {one.variant}",
+        f"{one.beta:g}",
+        f"{one.free_bits:g} a {one.free_bits_per}" if one.free_bits else "none",
+        str(len(one.seeds)),
+        *(spread(name) for name in ("distortion", "rate", "elbo", "importance_bound")),
+        spread("gap") if gap else spread("bits_per_character", 3),
+        numbers(one.rate_per_rung),
+        f"{numbers(one.active_units_per_rung, 0 if len(one.seeds) == 1 else 1)} of {number(one.mean['latent_units'], 0)}",
+        f"{number(one.mean['mutual_information'])} ({number(one.mean['mutual_information_cap'])})",
+        f"{one.character_accuracy:.1%}",
+        f"{one.parameters:,}",
+        f"{one.seconds:.0f}",
+    ]
+
+
+def printed(found: Sequence[Summary]) -> str:
+    """The study's columns, ours beside the printed ones, and what the printed row says in one unit."""
+    head = ["row", "run", "ELBO", "printed", "reconstruction", "printed", "KL", "printed"]
+    head += ["printed row in nats: distortion + rate = −ELBO", "ours", "dominates"]
+    rows = []
+    for one in found:
+        if one.printed is None:
+            continue
+        cells = [one.label, f"`{one.row}` {one.variant}"]
+        for name, digits in (("elbo", 2), ("reconstruction", 4), ("kl", 2)):
+            cells += [number(one.paper[name], digits), number(getattr(one.printed, name), digits)]
+        cells.append(f"{one.printed.distortion:.2f} + {one.printed.rate:.2f} = {-one.printed.true_elbo:.1f}")
+        distortion, rate = one.mean["distortion"], one.mean["rate"]
+        cells.append(f"{number(distortion)} + {number(rate)} = {number(-(one.mean['elbo'] or 0.0))}")
+        rows.append([*cells, "yes" if one.dominates else "no"])
+    return table(head, rows)
+
+
+def language_model(found: Sequence[Summary]) -> str:
+    """Which printed rows the decoder without a latent dominates alone."""
+    cost = next(one.mean["distortion"] for one in found if one.row == "lm")
+    assert cost is not None
+    beaten = dict.fromkeys(one.label for one in found if one.printed and one.printed.dominated_by(cost, 0.0))
+    rest = dict.fromkeys(one.label for one in found if one.printed and one.label not in beaten)
+    told = f"`lm`, the same decoder without a latent, costs {cost:.2f} nats at rate 0: alone it dominates "
+    told += f"{', '.join(beaten)}" if beaten else "no printed row"
+    return told + (f", and not {', '.join(rest)}.\n" if rest else ".\n")

@@ -1,0 +1,58 @@
+"""`textvae reproduce`: train what a table has not trained yet, and write the table as Markdown and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from textvae.config import require
+from textvae.storage import write_atomically, write_json
+from textvae.study.jobs import Budget, Job
+from textvae.study.pages.tables import page
+from textvae.study.records import Records
+from textvae.study.runner import Progress, finish
+from textvae.study.summaries import Summary, summaries
+from textvae.study.tables import Table, jobs
+
+
+def reproduce_table(
+    table: Table,
+    budget: Budget,
+    out: Path,
+    corpus: str | None = None,
+    rows: Sequence[str] = (),
+    seeds: int | None = None,
+    processes: int | None = None,
+    progress: Progress | None = None,
+) -> list[Summary]:
+    """Finish a table's trainings in the folder `out` and write its page; what is done already is not trained again.
+
+    Args:
+        table: which.
+        budget: `smoke`, `paper` or `best`.
+        out: the study's folder: `results/` (kept records), `runs/` (models), `TABLE-BUDGET.md` and `.json`.
+        corpus: where the lines lie, if not where the presets say.
+        rows: train only these now; the page shows all that are done.
+        seeds: train at most so many seeds of a row now.
+        processes: trainings side by side; by default one a core.
+        progress: told where the work stands.
+
+    Raises:
+        UserError: a row that is not in the table, a corpus that is not there, or trainings that failed.
+        KeyboardInterrupt: stopped; run again to go on.
+    """
+    require(seeds is None or seeds >= 1, f"seeds is {seeds}: must be at least 1")
+    require(processes is None or processes >= 1, f"processes is {processes}: must be at least 1")
+    finish(jobs(table, budget, corpus, tuple(rows), seeds), out, processes, progress)
+    return write_page(table, budget, out, jobs(table, budget, corpus))
+
+
+def write_page(table: Table, budget: Budget, out: Path, wanted: Sequence[Job]) -> list[Summary]:
+    """Write the page and the JSON of the records that are there, and return their summaries."""
+    records = Records(out)
+    found = summaries(table, [record for record in map(records.find, wanted) if record is not None])
+    command = f"textvae reproduce {table.name} --budget {budget} --out {out}"
+    write_atomically(out / f"{table.name}-{budget}.md", page(table, budget, found, command).encode())
+    told = {"schema": 1, "table": table.name, "budget": budget, "command": command, "rows": [one.to_dict() for one in found]}
+    write_json(out / f"{table.name}-{budget}.json", told)
+    return found

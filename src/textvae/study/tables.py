@@ -1,0 +1,166 @@
+"""What each table trains: rows, the presets behind them, seeds. Nothing here trains; `runner.py` does.
+
+Every row of budget `best` is trained for its ELBO (variant `elbo`), and where that run says less through z than the printed row,
+a second time to be nearer to the text (`closer`, a smaller beta, chosen on valid), so that both of its terms lie below the printed ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from textvae.errors import ConfigError, did_you_mean
+from textvae.layering import layered
+from textvae.study.jobs import Budget, Job
+from textvae.study.printed import TABLE_1, TABLE_2, Printed
+
+Changes = Mapping[str, Any]
+"""Nested settings, laid over a preset."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a table; its name is that of its presets."""
+
+    name: str
+    label: str
+    """As the study writes it."""
+
+    printed: Printed | None = None
+    """None for rows the study has not."""
+
+    closer: Changes = field(default_factory=dict)
+    """What makes of the row's `best` preset the run that is nearer to the text; empty where the best ELBO dominates the printed row."""
+
+    seeds: int = 1
+    curve: Mapping[str, Changes] = field(default_factory=dict)
+    """More points of ELBO against rate, by variant; `best` only."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One of the study's tables."""
+
+    name: str
+    title: str
+    presets: str
+    """`study/{presets}/ROW` and `best/{presets}/ROW`."""
+
+    rows: tuple[Row, ...]
+    corpus: Changes = field(default_factory=dict)
+    """Settings of the corpus, over the presets'; budget `paper` has its own besides."""
+
+    paper: Changes = field(default_factory=dict)
+    """What budget `paper` lays over the study's presets."""
+
+    def row(self, name: str) -> Row:
+        """A row by name; raises `ConfigError` with the nearest one where there is none."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise ConfigError(f"{self.name} has no row {name!r}.{did_you_mean(name, [row.name for row in self.rows])}")
+
+
+SMOKE: Changes = {"corpus": {"draws": 2_000, "held_out_draws": 300}, "training": {"steps": 60}}
+"""What budget `smoke` lays over the `best` presets: enough to see every row run."""
+
+SMOKE_SAMPLES = 5
+
+
+def jobs(table: Table, budget: Budget, corpus: str | None = None, rows: tuple[str, ...] = (), seeds: int | None = None) -> list[Job]:
+    """Every training of a table at a budget, the first seed of each row before the others.
+
+    Args:
+        table: which.
+        budget: `smoke`, `paper` or `best`.
+        corpus: where the lines lie, if not where the presets say.
+        rows: only these, by name; raises `ConfigError` for one that is not in the table.
+        seeds: at most so many of each row.
+    """
+    chosen = [table.row(name) for name in rows] or list(table.rows)
+    where = {"corpus": {"path": corpus}} if corpus else {}
+    found = [job for row in chosen for job in _of_row(table, row, budget, where, seeds)]
+    return sorted(found, key=lambda job: job.seed)
+
+
+def _of_row(table: Table, row: Row, budget: Budget, where: Changes, seeds: int | None) -> Iterator[Job]:
+    if budget == "paper" and row.printed is None:
+        return  # the study has no such row, and so no recipe for it
+    family = "study" if budget == "paper" else "best"
+    below = layered({"corpus": dict(table.corpus)}, table.paper if budget == "paper" else SMOKE if budget == "smoke" else {}, where)
+
+    def job(variant: str, seed: int, changes: Changes) -> Job:
+        return Job(
+            table=table.name,
+            budget=budget,
+            row=row.name,
+            variant=variant,
+            seed=seed,
+            preset=f"{family}/{table.presets}/{row.name}",
+            changes=layered(below, changes, {"training": {"seed": seed}}),
+            importance_samples=SMOKE_SAMPLES if budget == "smoke" else 100,
+        )
+
+    for seed in range(1 if budget == "smoke" else min(row.seeds, seeds or row.seeds)):
+        yield job("elbo", seed, {})
+    if budget == "best":
+        if row.closer:
+            yield job("closer", 0, row.closer)
+        for variant, changes in row.curve.items():
+            yield job(variant, 0, changes)
+
+
+def _charged(beta: float) -> Changes:
+    """A rate that is charged beta a nat, without free bits."""
+    return {"objective": {"beta": beta, "free_bits": 0.0}}
+
+
+def _free(nats: float) -> Changes:
+    """So many free nats in each channel."""
+    return {"objective": {"free_bits": nats, "free_bits_per": "channel"}}
+
+
+TABLE1 = Table(
+    name="table1",
+    title="Table 1: the toy set",
+    presets="toy",
+    rows=(
+        Row(
+            name="rnn-dense",
+            label="RNN (DLS)",
+            printed=TABLE_1["rnn-dense"],
+            seeds=3,
+            curve={f"free-{4 * nats:g}": _free(nats) for nats in (0.25, 1.0, 1.25, 1.5, 1.75, 2.0)},
+        ),
+        Row(name="cnn-dense", label="CNN (DLS)", printed=TABLE_1["cnn-dense"], seeds=3),
+        Row(name="hybrid-dense", label="Hybrid (DLS)", printed=TABLE_1["hybrid-dense"], seeds=3),
+        Row(name="rnn-map", label="RNN (FMP)", printed=TABLE_1["rnn-map"], seeds=3),
+        Row(name="cnn-map", label="CNN (FMP)", printed=TABLE_1["cnn-map"], seeds=3),
+        Row(name="hybrid-map", label="Hybrid (FMP)", printed=TABLE_1["hybrid-map"], seeds=3),
+        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_1["ladder-3"], closer=_charged(0.1), seeds=3),
+        Row(name="ladder-cnn-3", label="LCNNVAE (3)", printed=TABLE_1["ladder-cnn-3"], seeds=3),
+    ),
+)
+
+TABLE2 = Table(
+    name="table2",
+    title="Table 2: tweets of fewer than 32 characters",
+    presets="tweets",
+    paper={"training": {"epochs": 20.0, "evaluate_every": 590}, "corpus": {"split": "random"}},
+    rows=(
+        Row(name="lm", label="no latent", seeds=1),
+        Row(name="hybrid-dense", label="Hybrid (DLS)", printed=TABLE_2["hybrid-dense"]),
+        Row(name="rnn-map", label="RNN (FMP)", printed=TABLE_2["rnn-map"], closer=_charged(0.3)),
+        Row(name="cnn-map", label="CNN (FMP)", printed=TABLE_2["cnn-map"], closer=_charged(0.3)),
+        Row(name="hybrid-map", label="Hybrid (FMP)", printed=TABLE_2["hybrid-map"], closer=_charged(0.3)),
+        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_2["ladder-3"], closer=_charged(0.3)),
+        Row(name="ladder-cnn-3", label="LCNNVAE (3)", printed=TABLE_2["ladder-cnn-3"], closer=_charged(0.3)),
+        Row(name="ladder-5", label="LVAE (5)", printed=TABLE_2["ladder-5"], closer={}),
+        Row(name="ladder-cnn-5", label="LCNNVAE (5)", printed=TABLE_2["ladder-cnn-5"], closer=_charged(0.3)),
+    ),
+)
+
+TABLES = {table.name: table for table in (TABLE1, TABLE2)}
