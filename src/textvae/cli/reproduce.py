@@ -85,7 +85,7 @@ def _terminal(found: Sequence[Summary]) -> Table:
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """Return a function that shows the trainings done, those under way and the time left: a live line on a terminal, else a line a training."""
+    """Return a function that shows trainings done, trainings under way and the time left: live on a terminal, else a line a training."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

@@ -59,19 +59,20 @@ class Records:
 
 def source_revision() -> str:
     """The revision of textvae's own source, with `+` where files were changed since; its version where it is no repository."""
-    folder = Path(textvae.__file__).parent
+    head, changed = _git("rev-parse", "--short=12", "HEAD"), _git("status", "--porcelain", ".")
+    if head is None:
+        return f"textvae {version('textvae')}"
+    return head + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the folder that textvae's source lies in; None where there is no git, or no repository."""
+    command = ["git", "-C", str(Path(textvae.__file__).parent), *arguments]
     try:
-        head = subprocess.run(
-            ["git", "-C", folder, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-        changed = subprocess.run(
-            ["git", "-C", folder, "status", "--porcelain", "."], capture_output=True, text=True, timeout=5, check=False
-        )
+        told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return f"textvae {version('textvae')}"
-    if head.returncode:
-        return f"textvae {version('textvae')}"
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+        return None
+    return None if told.returncode else told.stdout.strip()
 
 
 def machine() -> dict[str, Any]:

@@ -21,8 +21,8 @@ def page(study: Table, budget: Budget, found: Sequence[Summary], command: str) -
     parts = [
         f"# {study.title}, budget `{budget}`\n",
         f"    {command}\n",
-        f"{ABOUT[budget]}\nOn test, nats a sequence; ± is the standard deviation over seeds. Each row's file under `results/{study.name}/{budget}/` "
-        "names the command and the commit that made it, its history on valid and the machine.\n",
+        f"{ABOUT[budget]}\nOn test, nats a sequence; ± is the standard deviation over seeds. Each row's file under "
+        f"`results/{study.name}/{budget}/` names the command and the commit that made it, its history on valid and the machine.\n",
         measured(found),
         "## In the study's convention\n",
         "The study's columns add a position's mean to a sequence's sum. *Dominates* says whether our distortion and our rate, in nats a "
