@@ -106,7 +106,8 @@ def _started(job: Job, records: Records, threads: int) -> _Worker:
     write_json(job_file, job.to_dict())
     source = str(Path(textvae.__file__).parent.parent)
     paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(paths)}
+    # A person who has set the threads has a reason, such as other work on the same cores.
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-m", "textvae.study.worker", str(records.folder), str(job_file)]
     with log.open("ab") as out:
         process = subprocess.Popen(
