@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, final
 
 import textvae
@@ -81,6 +82,7 @@ def finish(jobs: Sequence[Job], folder: Path, processes: int | None = None, prog
     running: list[_Worker] = []
     failed: list[str] = []
     done = len(jobs) - len(waiting)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
@@ -94,13 +96,14 @@ def finish(jobs: Sequence[Job], folder: Path, processes: int | None = None, prog
                 progress(_standing(done, len(jobs), running, records))
     finally:
         _stop(running)
+        signal.signal(signal.SIGTERM, before)
     if failed:
         raise RunError(f"{len(failed)} of {len(jobs)} trainings failed: {'; '.join(failed)}. Run again to repeat them; logs: {folder}/runs")
     return [record for record in map(records.find, jobs) if record is not None]
 
 
 def _started(job: Job, records: Records, threads: int) -> _Worker:
-    """Start the process of a job. It gets a session of its own: Ctrl-C reaches it through `_stop` only, once."""
+    """Start the process of a job, in a session of its own: a terminal's Ctrl-C reaches it through `_stop` only, once."""
     run = records.run(job)
     job_file, log = run.with_name(f"{run.name}.json"), run.with_name(f"{run.name}.log")
     write_json(job_file, job.to_dict())
@@ -116,10 +119,15 @@ def _started(job: Job, records: Records, threads: int) -> _Worker:
     return _Worker(job, process, log)
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Being terminated is being interrupted: the trainings under way are saved."""
+    raise KeyboardInterrupt
+
+
 def _stop(running: Sequence[_Worker]) -> None:
     """Ask every process to save and end, and wait for it."""
     for worker in running:
-        worker.process.send_signal(signal.SIGINT)
+        worker.process.send_signal(signal.SIGTERM)  # a process begun in the background may ignore SIGINT
     for worker in running:
         try:
             worker.process.wait(STOP_SECONDS)

@@ -1,0 +1,1 @@
+"""What can be counted on strings alone: words known, diversity, novelty, n-gram perplexity, and all of it in `figures`."""

@@ -1,0 +1,142 @@
+"""Table 3: samples, reconstructions and interpolations of trained models, with figures beside those of real text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from textvae.api import TextVAE
+from textvae.config import require
+from textvae.evaluation.text.figures import COMPARED, DISTINCT_DRAWN, real_figures, text_figures
+from textvae.evaluation.text.novelty import LONG
+from textvae.evaluation.text.perplexity import CHARACTER_ORDER, WORD_ORDER
+
+SCHEMA = 1
+SHOWN = 10
+"""Samples and reconstructions of each model that are printed: the first ones, whatever they look like."""
+
+STEPS = 8
+"""Strings of an interpolation, both ends included."""
+
+Told = Callable[[str], None]
+"""Told what is being measured next."""
+
+
+def table3(
+    models: Mapping[str, TextVAE],
+    splits: Mapping[str, Sequence[str]],
+    samples: int = 1000,
+    seed: int = 0,
+    compared: int = COMPARED,
+    tell: Told | None = None,
+) -> dict[str, Any]:
+    """Measure models by label, on the splits train, valid and test of one corpus; returns plain data:
+
+        {"schema": 1, "samples": int, "compared": int, "seed": int, "temperature": 1.0,
+         "real": {"real valid text": FIGURES, "real test text": FIGURES},
+         "models": {label: {"figures": FIGURES,
+                            "samples": [str],                                          the first SHOWN of those measured
+                            "reconstructions": [{"input", "output", "distortion", "rate"}],   of the first SHOWN test lines
+                            "interpolation": [str]}}}                                  STEPS strings from test line 1 to 2
+
+    FIGURES is `TextFigures.to_dict`. Samples are of z from the prior, drawn at temperature 1 with the seed; reconstructions are
+    greedy from posterior means; the interpolation is linear between the posterior means of the first two test lines. A
+    model without a latent has neither. Nothing is chosen by its looks.
+
+    Raises:
+        ConfigError: fewer than two samples, a split with too few lines, or sacrebleu is not installed.
+    """
+    train, valid, test = splits["train"], splits["valid"], splits["test"]
+    require(min(len(train), len(valid), len(test)) >= 2, "Table 3 needs at least two lines of train, valid and test each")
+    require(samples >= 2, f"samples is {samples}: must be at least 2")
+    tell = tell or (lambda what: None)
+    compared = min(compared, samples, len(valid), len(test))
+    tell("real text")
+    real = {name: figures.to_dict() for name, figures in real_figures(train, valid, test, seed, compared).items()}
+    rows = {}
+    for label, model in models.items():
+        tell(label)
+        drawn = model.sample(samples, temperature=1.0, seed=seed)
+        figures = text_figures(drawn, train, test, seed, compared)
+        rows[label] = {"figures": figures.to_dict(), "samples": drawn[:SHOWN], **_through_latent(model, test)}
+    return {
+        "schema": SCHEMA,
+        "samples": samples,
+        "compared": compared,
+        "seed": seed,
+        "temperature": 1.0,
+        "real": real,
+        "models": rows,
+    }
+
+
+def _through_latent(model: TextVAE, test: Sequence[str]) -> dict[str, Any]:
+    if not model.model.latents.shapes:
+        return {"reconstructions": [], "interpolation": []}
+    return {
+        "reconstructions": [asdict(row) for row in model.reconstructions(test[:SHOWN])],
+        "interpolation": model.interpolate(test[0], test[1], steps=STEPS),
+    }
+
+
+def table3_markdown(table: Mapping[str, Any]) -> str:
+    """What `table3` returned as Markdown: the figures, one column a set of strings, then each model's strings."""
+    figures = {**table["real"], **{label: row["figures"] for label, row in table["models"].items()}}
+    parts = ["## Figures", _figures_markdown(figures), _explanation(table)]
+    for label, row in table["models"].items():
+        parts += [f"## {label}", f"The first {len(row['samples'])} samples (Gaussian noise, temperature 1, seed {table['seed']}):"]
+        parts.append(_block(row["samples"]))
+        if row["reconstructions"]:
+            back = [line for pair in row["reconstructions"] for line in (pair["input"], f"→ {pair['output']}")]
+            parts += [f"The first {len(row['reconstructions'])} test lines, through the posterior mean and back:", _block(back)]
+        if row["interpolation"]:
+            parts += ["From the first test line to the second, linearly between their posterior means:", _block(row["interpolation"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _figures_markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """One column a set of strings, one row a figure."""
+    columns = {name: dict(_shown(row)) for name, row in figures.items()}
+    rows = [["figure", *columns], ["---", *["---:"] * len(columns)]]
+    rows += [[figure, *(column[figure] for column in columns.values())] for figure in next(iter(columns.values()))]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows)
+
+
+def _shown(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Figures in the order they are printed, as (name, value)."""
+    return [
+        ("lines", f"{figures['samples']:,}"),
+        ("characters a line", f"{figures['mean_characters']:.1f}"),
+        ("words a line", f"{figures['mean_words']:.2f}"),
+        ("words that stand in the training text", f"{figures['known_words']:.1%}"),
+        *((f"distinct-{n}", f"{share:.3f}") for n, share in enumerate(figures["distinct"], 1)),
+        ("self-BLEU", f"{figures['self_bleu']:.1f}"),
+        ("copied from train", f"{figures['copied']:.1%}"),
+        (f"copied, of those over {LONG} characters", f"{figures['copied_long']:.2%} of {figures['long_samples']:,}"),
+        ("edits to the nearest training line", f"{figures['nearest']:.3f}"),
+        ("perplexity a character under the reference", _cost(figures["characters"])),
+        ("perplexity a character of the reference under these lines", _cost(figures["characters_reverse"])),
+        ("perplexity a word under the reference", _cost(figures["words"])),
+        ("perplexity a word of the reference under these lines", _cost(figures["words_reverse"])),
+    ]
+
+
+def _cost(cost: Mapping[str, float]) -> str:
+    digits = 2 if cost["perplexity"] < 100 else 0
+    return f"{cost['perplexity']:,.{digits}f} ({cost['nats']:.1f} nats)"
+
+
+def _explanation(table: Mapping[str, Any]) -> str:
+    return (
+        f"distinct-n, self-BLEU, edits and the reference's perplexities are of {table['compared']:,} lines in every column: they change "
+        f"with their number. distinct-n is the expected share of different ones among {DISTINCT_DRAWN} word n-grams. Perplexities are "
+        f"under Kneser-Ney models ({CHARACTER_ORDER} characters; {WORD_ORDER} words, unknown ones spelled out), nats a line in brackets; "
+        "the reference is test text, and valid text where test text itself is measured. Real text is the scale: a figure beyond it, in "
+        "either direction, is no merit. Where the corpus keeps only one of equal lines, held-out text has no copies by construction."
+    )
+
+
+def _block(lines: Sequence[str]) -> str:
+    """Lines as a code block, in which no character is markup; a line break inside one is shown as ⏎."""
+    return "\n".join(f"    {' ⏎ '.join(line.splitlines())}".rstrip() or "   " for line in lines)

@@ -1,0 +1,95 @@
+"""What the tables declare: printed figures in one unit, rows and presets that exist, jobs that are the same only where their settings are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from textvae.errors import ConfigError
+from textvae.settings import to_dict
+from textvae.study.jobs import Budget, Job
+from textvae.study.printed import TABLE_1, TABLE_2
+from textvae.study.tables import TABLE1, TABLE2, TABLES, jobs
+
+TRUE_TOY = {
+    **{"rnn-dense": -40.8, "cnn-dense": -38.8, "hybrid-dense": -50.6, "rnn-map": -64.1, "cnn-map": -48.5, "hybrid-map": -54.0},
+    **{"ladder-3": -41.3, "ladder-cnn-3": -41.1},
+}
+TRUE_TWEETS = {
+    **{"hybrid-dense": -65.0, "rnn-map": -72.6, "cnn-map": -66.2, "hybrid-map": -75.0, "ladder-3": -89.9, "ladder-cnn-3": -66.9},
+    **{"ladder-5": -117.0, "ladder-cnn-5": -69.3},
+}
+
+every_budget = pytest.mark.parametrize("budget", ["smoke", "paper", "best"])
+every_table = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+
+
+@pytest.mark.parametrize(("printed", "true"), [(TABLE_1, TRUE_TOY), (TABLE_2, TRUE_TWEETS)], ids=["toy", "tweets"])
+def test_printed_rows_in_nats_a_sequence(printed: dict, true: dict) -> None:
+    assert {name: round(row.true_elbo, 1) for name, row in printed.items()} == pytest.approx(true, abs=0.051)
+
+
+def test_less_of_both_dominates() -> None:
+    row = TABLE_2["hybrid-dense"]  # 1.8679 * 32 = 59.77 nats and 5.21 nats
+    assert row.dominated_by(distortion=59.7, rate=5.2)
+    assert not row.dominated_by(distortion=59.7, rate=5.3)
+    assert not row.dominated_by(distortion=59.8, rate=5.2)
+
+
+@every_table
+@every_budget
+def test_every_job_has_settings_of_its_own(table, budget: Budget) -> None:
+    found = jobs(table, budget)
+    for job in found:
+        job.check()
+    assert len({job.identity for job in found}) == len({job.name for job in found}) == len(found)
+    assert [job.seed for job in found] == sorted(job.seed for job in found)
+
+
+def test_every_printed_row_is_trained_at_every_budget() -> None:
+    for table, printed in ((TABLE1, TABLE_1), (TABLE2, TABLE_2)):
+        assert all(set(printed) <= {job.row for job in jobs(table, budget)} for budget in ("smoke", "paper", "best"))
+
+
+def test_three_seeds_on_table_1() -> None:
+    for budget in ("paper", "best"):
+        seeds = [job.seed for job in jobs(TABLE1, budget) if job.variant == "elbo"]
+        assert sorted(seeds) == sorted([0, 1, 2] * 8)
+    assert {job.seed for job in jobs(TABLE1, "best", seeds=1)} == {0}
+
+
+def test_the_study_s_recipe() -> None:
+    toy = jobs(TABLE1, "paper")[0].settings
+    assert (toy.training.epochs, toy.training.batch, toy.objective.beta, toy.model.decoder.feeding) == (50, 32, 0.16, "self")
+    tweets = jobs(TABLE2, "paper", corpus="somewhere/tweets32")[0].settings
+    assert (tweets.training.epochs, tweets.training.steps, tweets.training.batch) == (20, None, 32)
+    assert (tweets.objective.beta, tweets.model.decoder.feeding) == (0.32, "self")
+    assert tweets.corpus.path == "somewhere/tweets32"
+
+
+def _job(**changes: object) -> Job:
+    return Job(table="table1", budget="best", row="rnn-dense", variant="elbo", seed=0, preset="best/toy/rnn-dense", changes=changes)
+
+
+def test_where_the_corpus_lies_does_not_matter_but_all_else_does() -> None:
+    here, there = (_job(corpus={"path": f"{folder}/tweets32"}) for folder in ("a", "b"))
+    assert here.identity == there.identity
+    assert _job(training={"seed": 1}).identity != _job(training={"seed": 0}).identity
+    assert _job(corpus={"path": "a/tweets"}).identity != here.identity
+
+
+def test_a_job_survives_json() -> None:
+    job = _job(objective={"beta": 0.5})
+    again = Job.from_dict(job.to_dict())
+    assert again == job and again.identity == job.identity and to_dict(again.settings) == to_dict(job.settings)
+
+
+def test_a_row_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="table1 has no row 'rnn-dens'.*rnn-dense"):
+        jobs(TABLE1, "best", rows=("rnn-dens",))
+
+
+def test_the_command_names_what_was_changed() -> None:
+    command = _job(objective={"beta": 0.5}, model={"latent": {"channels": (2,)}}, corpus={"path": str(Path("far/away"))}).command
+    assert command == "textvae train away --preset best/toy/rnn-dense --objective.beta 0.5 --model.latent.channels 2 --out RUN"
