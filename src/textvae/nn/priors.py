@@ -85,6 +85,10 @@ class MixturePrior(Prior):
         picked = torch.multinomial(self.logits.softmax(-1), count, replacement=True, generator=generator)  # (count,)
         return Gaussian(self.mean[picked], self.log_variance[picked].clamp(-14.0, 14.0)).sample(temperature, generator)
 
+    def component(self, k: int) -> Gaussian:
+        """The k-th Gaussian, (1, S, Z)."""
+        return Gaussian(self.mean[k : k + 1], self.log_variance[k : k + 1].clamp(-14.0, 14.0))
+
     def responsibilities(self, z: Tensor) -> Tensor:
         """p(component | z), (B, K), for z (B, S, Z)."""
         mixture = self.forward()

@@ -163,4 +163,40 @@ TABLE2 = Table(
     ),
 )
 
-TABLES = {table.name: table for table in (TABLE1, TABLE2)}
+TABLE2_LONG = Table(
+    name="table2-long",
+    title="Table 2 on tweets of up to 127 characters",
+    presets="tweets",
+    corpus={"max_length": 127},
+    rows=(
+        Row(name="lm", label="no latent"),
+        Row(name="hybrid-dense", label="Hybrid (DLS)"),
+        Row(name="ladder-3", label="LVAE (3)"),
+        Row(name="ladder-cnn-3", label="LCNNVAE (3)"),
+    ),
+)
+
+NORMAL = {"normal": {"model": {"latent": {"prior": "normal"}}}}
+"""A mixture row's own comparison: all the same but the prior."""
+
+FUTURE_TOY = Table(
+    name="future-toy",
+    title="The study's future work on the toy set",
+    presets="toy",
+    rows=(
+        Row(name="ladder-rnn-3", label="Ladder of recurrent layers (7.2)"),
+        Row(name="rnn-dense-mixture", label="Gaussian-mixture prior (7.3)", curve=NORMAL),
+    ),
+)
+
+FUTURE_TWEETS = Table(
+    name="future-tweets",
+    title="The study's future work on tweets of fewer than 32 characters",
+    presets="tweets",
+    rows=(
+        Row(name="ladder-rnn-3", label="Ladder of recurrent layers (7.2)"),
+        Row(name="hybrid-dense-mixture", label="Gaussian-mixture prior (7.3)", curve=NORMAL),
+    ),
+)
+
+TABLES = {table.name: table for table in (TABLE1, TABLE2, TABLE2_LONG, FUTURE_TOY, FUTURE_TWEETS)}

@@ -1,0 +1,55 @@
+"""What a Gaussian-mixture prior has learned (the study's section 7.3): components used, lines and samples of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from textvae.api import TextVAE
+from textvae.config import require
+from textvae.generation import bottom_of
+from textvae.nn.priors import MixturePrior
+
+SHOWN = 3
+"""Lines and samples of a component that are shown: the first ones."""
+
+
+@torch.no_grad()
+def mixture_report(vae: TextVAE, lines: Sequence[str], seed: int = 0) -> dict[str, Any]:
+    """Which components a model uses, on held-out lines; plain data:
+
+        {"components": K, "used": exp(entropy of the mean responsibilities), between 1 and K,
+         "decided": mean over lines of the largest responsibility, 1 where every line has one component,
+         "each": [{"weight", "share", "lines": [str], "samples": [str]}]}     the most used first
+
+    `weight` is the prior's, `share` the lines' mean responsibility at their posterior means. `lines` are the first ones that belong
+    to the component, `samples` the likeliest strings of the first z drawn from it.
+
+    Raises:
+        ConfigError: the model has several rungs or its prior is no mixture, or there is no line.
+    """
+    prior = vae.model.latents.prior
+    require(isinstance(prior, MixturePrior), "this model's prior is no mixture: train one with --model.latent.prior mixture")
+    require(len(vae.model.latents.shapes) == 1, "this model has several rungs: the report reads the components of a single latent")
+    require(len(lines) > 0, "there is no line to see which components are used")
+    assert isinstance(prior, MixturePrior)
+    responsibilities = prior.responsibilities(bottom_of(vae.model, vae.encode(lines))).numpy()  # (N, K)
+    share = responsibilities.mean(0)
+    generator = torch.Generator().manual_seed(seed)
+    belongs = responsibilities.argmax(1)
+    each = []
+    for k in np.argsort(-share):
+        drawn = prior.component(int(k)).repeat(SHOWN).sample(generator=generator)  # (SHOWN, S, Z)
+        each.append(
+            {
+                "weight": float(prior.logits.softmax(-1)[k]),
+                "share": float(share[k]),
+                "lines": [lines[i] for i in np.flatnonzero(belongs == k)[:SHOWN]],
+                "samples": vae.decode(drawn.flatten(1).numpy()),
+            }
+        )
+    used = float(np.exp(-(share * np.log(share.clip(1e-12))).sum()))
+    return {"components": len(share), "used": used, "decided": float(responsibilities.max(1).mean()), "each": each}

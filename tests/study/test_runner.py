@@ -1,0 +1,122 @@
+"""Trainings in processes of their own: done once, gone on with, and told when they fail."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import textvae
+from textvae.errors import RunError
+from textvae.study.jobs import Job
+from textvae.study.records import Records
+from textvae.study.reproduce import write_page
+from textvae.study.runner import Standing, finish
+from textvae.study.summaries import summaries
+from textvae.study.tables import TABLE1
+from textvae.training.hooks import Hook
+
+TINY = {
+    "corpus": {"draws": 64, "held_out_draws": 20},
+    "model": {"hidden": 8, "embedding": 4, "decoder": {"hidden": 8, "embedding": 4}},
+    "training": {"steps": 6, "batch": 8, "evaluate_every": 2, "precision": "32-true", "device": "cpu"},
+}
+
+
+def job(seed: int = 0, **training: object) -> Job:
+    changes = {**TINY, "training": {**TINY["training"], "seed": seed, **training}}
+    return Job(
+        table="table1",
+        budget="smoke",
+        row="rnn-dense",
+        variant="elbo",
+        seed=seed,
+        preset="best/toy/rnn-dense",
+        changes=changes,
+        importance_samples=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two seeds of one row done."""
+    folder = tmp_path_factory.mktemp("study")
+    assert len(finish([job(0), job(1)], folder)) == 2
+    return folder
+
+
+def test_the_record_of_a_row(study: Path) -> None:
+    record = json.loads(Records(study).path(job()).read_text())
+    assert record["schema"] == 1 and record["identity"] == job().identity
+    assert {"row": "rnn-dense", "variant": "elbo", "seed": 0, "budget": "smoke", "table": "table1"}.items() <= record.items()
+    assert record["command"].startswith("textvae train sinusoids --preset best/toy/rnn-dense ")
+    assert record["commit"] and {"processor", "cores", "threads", "torch"} == set(record["machine"])
+    assert [point["step"] for point in record["history"]] == [2, 4, 6] and record["steps"] == 6
+    assert set(record["history"][0]) == {"step", "beta", "distortion", "rate", "rate_per_rung"}
+    assert record["valid"]["split"] == "valid" and record["test"]["split"] == "test"
+    vae = textvae.load(Records(study).run(job()))
+    assert record["parameters"] == vae.model.parameter_count
+    assert record["test"]["elbo"] == pytest.approx(vae.evaluate(importance_samples=2).elbo, abs=1e-4)
+
+
+def test_what_is_done_is_not_done_again(study: Path) -> None:
+    records = Records(study)
+    before = {path: path.stat().st_mtime_ns for path in study.rglob("*")}
+    told: list[Standing] = []
+    assert [record["seed"] for record in finish([job(1), job(0)], study, progress=told.append)] == [1, 0]
+    assert {path: path.stat().st_mtime_ns for path in study.rglob("*")} == before and told == []
+    assert records.find(job(0, batch=4)) is None, "other settings are another training"
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_figures(study: Path, tmp_path: Path) -> None:
+    class Stop(Hook):
+        def on_evaluation(self, metrics: dict) -> None:
+            raise KeyboardInterrupt
+
+    settings = job().settings
+    records = Records(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        tables = {name: table for name, table in job().changes.items() if name != "corpus"}
+        textvae.train(preset=job().preset, out=records.run(job()), corpus_settings=job().changes["corpus"], hooks=[Stop()], **tables)
+    assert settings.training.steps == 6 and records.find(job()) is None
+    (record,) = finish([job()], tmp_path)
+    whole = Records(study).find(job())
+    assert whole is not None and record["test"] | {"training_seconds": 0} == whole["test"] | {"training_seconds": 0}
+
+
+def test_a_training_that_fails_is_told_and_the_others_are_done(tmp_path: Path) -> None:
+    broken = job(0)
+    broken = replace(broken, row="lost", changes={**broken.changes, "corpus": {"path": str(tmp_path / "nowhere.txt")}})
+    with pytest.raises(RunError, match=r"1 of 2 trainings failed: lost-elbo-seed0 \(.*nowhere.txt"):
+        finish([broken, job(1)], tmp_path)
+    assert Records(tmp_path).find(job(1)) is not None
+
+
+def test_a_damaged_record_is_told(tmp_path: Path) -> None:
+    path = Records(tmp_path).path(job())
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    with pytest.raises(RunError, match="rnn-dense-elbo-seed0.json is damaged"):
+        finish([job()], tmp_path)
+
+
+def test_the_page_of_two_seeds(study: Path) -> None:
+    (row,) = write_page(TABLE1, "smoke", study, [job(0), job(1)])
+    records = [Records(study).find(job(seed)) for seed in (0, 1)]
+    values = [record["test"]["elbo"] for record in records if record]
+    assert row.mean["elbo"] == pytest.approx(sum(values) / 2)
+    assert row.sd["elbo"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    told = json.loads((study / "table1-smoke.json").read_text())
+    assert told["rows"][0]["printed"]["true_elbo"] == pytest.approx(-40.8, abs=0.05)
+    text = (study / "table1-smoke.md").read_text()
+    assert "RNN (DLS)" in text and "−32.14" in text and f"{row.mean['gap']:.2f} ± {row.sd['gap']:.2f}" in text
+
+
+def test_less_of_both_than_the_printed_row(study: Path) -> None:
+    record = Records(study).find(job())
+    assert record is not None
+    for distortion, dominates in ((9.2, True), (9.3, False)):  # printed: 0.5785 * 16 = 9.256
+        (row,) = summaries(TABLE1, [{**record, "test": {**record["test"], "distortion": distortion, "rate": 3.0}}])
+        assert row.dominates is dominates
