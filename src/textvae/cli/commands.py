@@ -34,6 +34,7 @@ app = App(
 )
 app.command("textvae.cli.training:train", help="Train a model on a corpus, in a folder of its own.")
 app.command("textvae.cli.reproduce:reproduce", help="Train a table of the study again, and print it beside the printed one.")
+app.command("textvae.cli.sweep:sweep", help="Search for settings: train a corpus many times and tell which runs are best.")
 
 
 @app.command

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from textvae.study.summaries import Summary
 
 
+What = Literal["table1", "table2", "table2-long", "table3", "table3-long", "future-toy", "future-tweets"]
+
+
 def reproduce(
-    what: Literal["table1", "table2"],
+    what: What,
     /,
     *,
     out: Path,
@@ -35,7 +38,8 @@ def reproduce(
     Parameters
     ----------
     what
-        table1: the toy set; table2: tweets.
+        table1: the toy set; table2: tweets of fewer than 32 characters, table2-long: of up to 127; table3 and table3-long: what their
+        best models write; future-toy and future-tweets: recurrent ladder and mixture prior.
     out
         The study's folder: results, runs, pages, pictures.
     budget
@@ -43,27 +47,35 @@ def reproduce(
     corpus
         The tweets, as for `textvae train`; by default sentiment140, which is downloaded.
     rows
-        Train only these rows now.
+        Train only these rows now (--rows rnn-dense --rows cnn-map).
     seeds
         Train at most so many seeds of a row now.
     processes
         Trainings side by side; by default one a core.
     json
-        Print one JSON list instead of the table.
+        Print JSON instead of the table.
     """
-    from textvae.study.reproduce import reproduce_table
+    from textvae.study.reproduce import reproduce_table, reproduce_table3
     from textvae.study.tables import TABLES
 
     try:
         with _progress() as report:
-            found = reproduce_table(TABLES[what], budget, out, corpus, tuple(rows or ()), seeds, processes, report)
+            if what in ("table3", "table3-long"):
+                table = TABLES[what.replace("table3", "table2")]
+                told = reproduce_table3(table, budget, out, corpus, processes, report, lambda what: note(f"measuring {what}"))
+            else:
+                found = reproduce_table(TABLES[what], budget, out, corpus, tuple(rows or ()), seeds, processes, report)
+                told = [one.to_dict() for one in found]
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on") from None
+    page = out / f"{what}-{budget}.md"
     if json:
-        print_json([one.to_dict() for one in found])
-        return
-    print_table(_terminal(found))
-    note(f"the whole page is {out / f'{what}-{budget}.md'}")
+        print_json(told)
+    elif isinstance(told, dict):
+        print(page.read_text(encoding="utf-8"), end="")
+    else:
+        print_table(_terminal(found))
+        note(f"the whole page is {page}")
 
 
 def _terminal(found: Sequence[Summary]) -> Table:

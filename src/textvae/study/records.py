@@ -52,6 +52,10 @@ class Records:
             raise RunError(f"{path} is damaged ({error}): remove it, and its row is trained again") from error
         return record if same else None
 
+    def has_model(self, job: Job) -> bool:
+        """Whether a job is done and its model is still here: records travel with a repository, runs do not."""
+        return self.find(job) is not None and (self.run(job) / "weights.safetensors").exists()
+
     def keep(self, job: Job, record: dict[str, Any]) -> None:
         """Write a job's record."""
         write_json(self.path(job), record)

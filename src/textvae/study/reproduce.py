@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import textvae
 from textvae.config import require
 from textvae.storage import write_atomically, write_json
 from textvae.study.jobs import Budget, Job
@@ -12,6 +14,7 @@ from textvae.study.pages.tables import page
 from textvae.study.records import Records
 from textvae.study.runner import Progress, finish
 from textvae.study.summaries import Summary, summaries
+from textvae.study.table3 import table3, table3_markdown
 from textvae.study.tables import Table, jobs
 
 
@@ -56,3 +59,40 @@ def write_page(table: Table, budget: Budget, out: Path, wanted: Sequence[Job]) -
     told = {"schema": 1, "table": table.name, "budget": budget, "command": command, "rows": [one.to_dict() for one in found]}
     write_json(out / f"{table.name}-{budget}.json", told)
     return found
+
+
+BEST_ROWS = 3
+"""Rows of Table 2 whose models Table 3 shows, by their ELBO on valid; the decoder without a latent stands beside them."""
+
+
+def reproduce_table3(
+    table: Table,
+    budget: Budget,
+    out: Path,
+    corpus: str | None = None,
+    processes: int | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Samples, reconstructions and interpolations of a table's best models, with figures beside those of real text.
+
+    Trains what of the table's first seeds is missing, writes `NAME-BUDGET.md` and `.json` (the format of `table3`) and returns it.
+
+    Raises:
+        UserError, KeyboardInterrupt: as `reproduce_table`.
+    """
+    wanted = [job for job in jobs(table, budget, corpus, seeds=1) if job.variant == "elbo"]
+    records = Records(out)
+    found = finish(wanted, out, processes, progress)
+    by_elbo = sorted(zip(wanted, found, strict=True), key=lambda pair: -pair[1]["valid"]["elbo"])
+    best = [job for job, _ in by_elbo if job.row != "lm"][:BEST_ROWS]
+    shown = [*best, *(job for job in wanted if job.row == "lm")]
+    finish(shown, out, processes, progress, done=records.has_model)
+    models = {f"{table.row(job.row).label}, {job.row}": textvae.load(records.run(job)) for job in shown}
+    measured = table3(models, next(iter(models.values())).prepared().lines, samples=30 if budget == "smoke" else 1_000, tell=tell)
+    name = f"table3-{budget}" if table.name == "table2" else f"table3-long-{budget}"
+    command = f"textvae reproduce {name.removesuffix(f'-{budget}')} --budget {budget} --out {out}"
+    title = f"# Table 3: what the best models of {table.title[0].lower()}{table.title[1:]} write, budget `{budget}`\n\n    {command}\n\n"
+    write_atomically(out / f"{name}.md", (title + table3_markdown(measured)).encode())
+    write_json(out / f"{name}.json", measured)
+    return measured

@@ -59,14 +59,21 @@ class _Worker:
         return next((line for line in reversed(lines) if line.strip()), "it said nothing")
 
 
-def finish(jobs: Sequence[Job], folder: Path, processes: int | None = None, progress: Progress | None = None) -> list[dict[str, Any]]:
-    """Do all jobs that have no record yet, and return the records of all, in their order.
+def finish(
+    jobs: Sequence[Job],
+    folder: Path,
+    processes: int | None = None,
+    progress: Progress | None = None,
+    done: Callable[[Job], bool] | None = None,
+) -> list[dict[str, Any]]:
+    """Do all jobs that are not done yet, and return the records of all, in their order.
 
     Args:
         jobs: what to train; checked before the first one starts.
         folder: of the study: `results/` keeps the records, `runs/` the models and their logs.
         processes: so many at a time, each with its share of the cores; by default one a core.
         progress: told where the work stands.
+        done: whether a job is left out; by default if it has a record.
 
     Raises:
         ConfigError: a job's settings are no run's.
@@ -76,12 +83,13 @@ def finish(jobs: Sequence[Job], folder: Path, processes: int | None = None, prog
     for job in jobs:
         job.check()
     records = Records(folder)
-    waiting = [job for job in jobs if records.find(job) is None]
+    done = done or (lambda job: records.find(job) is not None)
+    waiting = [job for job in jobs if not done(job)]
     at_once = max(1, min(processes or os.cpu_count() or 1, len(waiting)))
     threads = max(1, (os.cpu_count() or 1) // at_once)
     running: list[_Worker] = []
     failed: list[str] = []
-    done = len(jobs) - len(waiting)
+    finished = len(jobs) - len(waiting)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         while waiting or running:
@@ -90,10 +98,10 @@ def finish(jobs: Sequence[Job], folder: Path, processes: int | None = None, prog
             time.sleep(LOOK_SECONDS)
             ended = [worker for worker in running if worker.process.poll() is not None]
             running = [worker for worker in running if worker not in ended]
-            done += len(ended)
+            finished += len(ended)
             failed += [f"{worker.job.name} ({worker.told_last()})" for worker in ended if worker.process.returncode]
             if progress is not None:
-                progress(_standing(done, len(jobs), running, records))
+                progress(_standing(finished, len(jobs), running, records))
     finally:
         _stop(running)
         signal.signal(signal.SIGTERM, before)

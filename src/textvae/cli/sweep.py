@@ -1,0 +1,85 @@
+"""`textvae sweep`. A module of its own, like `textvae train`: it takes a flag for every setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from textvae.cli.flags import Flags, given
+from textvae.cli.output import note, print_json, print_table
+
+
+def sweep(
+    corpus: str | None = None,
+    /,
+    *,
+    trials: Annotated[int, Parameter(validator=Number(gte=0))],
+    storage: Path,
+    goal: Literal["front", "elbo"] = "front",
+    space: Path | None = None,
+    runs: Path | None = None,
+    plot: Path | None = None,
+    seed: Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))] = 0,
+    preset: str | None = None,
+    config: Path | None = None,
+    json: bool = False,
+    flags: Flags = None,
+) -> None:
+    """Search for settings: train a corpus many times and print the best runs on valid, each with the command that trains it again.
+
+    The same command again goes on after Ctrl-C or a kill; started several times at once, on one machine or on several that share
+    the storage file, the processes share the trials. Settings given as flags are the same for every trial.
+
+    Parameters
+    ----------
+    corpus
+        As for `textvae train`.
+    trials
+        How many trials in all, those of earlier and of other processes counted; 0 tells what was found so far.
+    storage
+        The file that keeps the trials (a journal of Optuna's); made where there is none.
+    goal
+        front: little distortion and little rate, and the Pareto front of both; elbo: the best ELBO, giving up early on trials that
+        fall behind.
+    space
+        A .toml file of what to search: lines such as "training.learning_rate" = { low = 1e-4, high = 1e-2, log = true } or
+        "model.latent.channels" = { choices = [8, 16] }; a first line default = true adds them to the default search.
+    runs
+        A folder that keeps the trials' runs.
+    plot
+        A .png, .svg or .pdf file for a picture of distortion against rate.
+    seed
+        Of the search. A trial's own is --training.seed, the same for all.
+    preset
+        What the trials start from: a preset's name (`textvae presets`), or an architecture's.
+    config
+        A .toml or .json file of settings, laid over the preset.
+    json
+        Print one JSON object.
+    """
+    from textvae.study.sweep.base import Base
+    from textvae.study.sweep.figure import check_figure, front_figure
+    from textvae.study.sweep.report import as_json, commands, table
+    from textvae.study.sweep.search import Sweep, search
+
+    if plot is not None:
+        check_figure(plot)
+    base = Base(corpus=corpus, preset=preset, config=config, flags=given(flags))
+    try:
+        found = search(Sweep(base=base, storage=storage, goal=goal, space=space, runs=runs, seed=seed), trials)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; the trials that are over are kept in {storage}: give the same command to go on") from None
+    if json:
+        print_json(as_json(found))
+    else:
+        print_table(table(found))
+        print("\n".join(commands(found)))
+    if plot is not None:
+        front_figure(found, plot)
+        note(f"{plot} shows distortion against rate")
+    under_way = sum(trial.state == "running" for trial in found.trials)
+    if under_way:
+        note(f"{under_way} of the trials still train in other processes: --trials 0 tells of them when they are over")

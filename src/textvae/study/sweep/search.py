@@ -1,0 +1,120 @@
+"""The search: one trial after another, until there are as many as asked for in all processes together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, final
+
+from textvae.config import require
+from textvae.errors import ConfigError, CorpusError, RunError, TrainingError
+from textvae.settings import RunSettings
+from textvae.study.sweep.base import Base, checked
+from textvae.study.sweep.progress import SweepProgress
+from textvae.study.sweep.space import Space, default_space, load_space, settings_of
+from textvae.study.sweep.store import Goal, Store, Trial, imported_optuna, opened
+from textvae.study.sweep.trial import Pruning, outcome_of
+from textvae.training.hooks import Hook
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What is searched, from where, and for what."""
+
+    base: Base
+    storage: Path
+    goal: Goal = "front"
+    space: Path | None = None
+    """A file of ranges; the default space where there is none."""
+
+    runs: Path | None = None
+    """The folder that keeps the trials' runs; they are removed where there is none."""
+
+    seed: int = 0
+    """Of the search; a trial's own is `training.seed`, the same for all."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A sweep as it stands."""
+
+    sweep: Sweep
+    settings: RunSettings
+    """Of the base."""
+
+    space: Space
+    trials: tuple[Trial, ...]
+    wanted: int
+    entropy: float | None
+    """Of the corpus's source in nats a sequence, where it is known."""
+
+
+def search(sweep: Sweep, trials: int, progress: SweepProgress | None = None) -> Found:
+    """Go on with a sweep until so many of its trials are over, or under way in other processes; 0 only looks.
+
+    A trial that fails, for its settings, its numbers or its memory, is kept with the reason.
+
+    Raises:
+        UserError: a mistake in the base, in the space or about the storage; a disk that is full.
+        KeyboardInterrupt: Ctrl-C; what is over is kept.
+    """
+    require(trials >= 0, f"trials is {trials}: must be at least 0")
+    optuna = imported_optuna()
+    settings = sweep.base.settings()
+    fixed = sweep.base.fixed
+    space = load_space(sweep.space, settings, fixed) if sweep.space else default_space(settings, fixed)
+    require(bool(space), "there is nothing to search: every setting of the default space is given as a flag")
+    source = checked(settings).corpus.source
+    progress = progress or SweepProgress()
+    with opened(sweep.storage, sweep.goal, settings, space, sweep.seed) as store, progress:
+        progress.on_search(space, store.trials(), trials)
+        while (trial := store.take(trials)) is not None:
+            progress.on_trial(store.trials())
+            hooks: list[Hook] = [progress] if sweep.goal == "front" else [progress, Pruning(trial)]
+            with _folder(sweep.runs, trial.number) as folder:
+                _run(optuna, store, trial, settings, folder, hooks)
+            progress.on_result(store.trials(), trial.number)
+        found = tuple(store.trials())
+    return Found(
+        sweep=sweep, settings=settings, space=space, trials=found, wanted=trials, entropy=source.entropy if source else None
+    )
+
+
+def _run(optuna: Any, store: Store, trial: optuna.Trial, base: RunSettings, folder: Path, hooks: Sequence[Hook]) -> None:
+    """Run one trial and keep how it ended; what is no fault of the trial is raised."""
+    try:
+        outcome = outcome_of(settings_of(base, store.settings(trial)), folder, hooks)
+    except optuna.TrialPruned:
+        store.prune(trial)
+    except (ConfigError, CorpusError, TrainingError) as error:
+        store.fail(trial, str(error))
+    except (KeyboardInterrupt, RunError, OSError):
+        store.leave(trial)
+        raise
+    except Exception as error:  # a defect of ours: told, and the same settings do not run into it again
+        store.fail(trial, f"{type(error).__name__}: {error}")
+        raise
+    else:
+        store.complete(trial, outcome)
+
+
+def run_of(runs: Path, number: int) -> Path:
+    """The folder that keeps a trial's run."""
+    return runs / f"trial-{number:03d}"
+
+
+@contextmanager
+def _folder(runs: Path | None, number: int) -> Iterator[Path]:
+    if runs is not None:
+        yield run_of(runs, number)
+        return
+    with TemporaryDirectory(prefix="textvae-sweep-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder) / "run"

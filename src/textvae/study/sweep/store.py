@@ -1,0 +1,277 @@
+"""The trials of a sweep, in the journal file of an Optuna study that several processes and machines share.
+
+A trial counts once it is over: complete, pruned, or failed for a reason. One that its process left, killed or interrupted, has
+no reason and does not count; the next process that asks for a trial tries the same settings again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import numpy as np
+
+from textvae.errors import ConfigError, RunError
+from textvae.settings import RunSettings, to_dict
+from textvae.study.sweep.space import Space, as_data, dotted
+from textvae.study.sweep.workers import Workers
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+Goal = Literal["front", "elbo"]
+"""front: little distortion and little rate, the Pareto front of both. elbo: the best ELBO; trials that fall behind are pruned."""
+
+STUDY = "textvae"
+"""The name of the one study in a journal."""
+
+ATTEMPTS = 2
+"""Times that settings are tried whose process was killed: perhaps they took its memory."""
+
+STARTUP_TRIALS = 5
+"""Complete trials before one is pruned."""
+
+PRUNED_FROM = 30
+"""Per cent of a trial's steps before it may be pruned: beta has its full weight by then."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a trial came to, on valid with the weights that are kept; nats a sequence."""
+
+    distortion: float
+    rate: float
+    rate_per_rung: list[float]
+    active_units_per_rung: list[int]
+    steps: int
+    """Steps of the run, and steps between looks at valid: with them a run of so many minutes can be had again."""
+
+    evaluate_every: int
+
+    @property
+    def elbo(self) -> float:
+        """-(distortion + rate)."""
+        return -self.distortion - self.rate
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One trial as it stands in the journal."""
+
+    number: int
+    state: Literal["running", "complete", "pruned", "failed", "left"]
+    """left: its process was killed or interrupted."""
+
+    settings: dict[str, Any]
+    """What it suggests, by dotted name."""
+
+    outcome: Outcome | None
+    reason: str | None
+    """Why it failed."""
+
+    seconds: float | None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is over, for better or worse."""
+        return self.state in ("complete", "pruned", "failed")
+
+
+def imported_optuna() -> Any:
+    """Optuna; raises `ConfigError` where it is not installed."""
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "sweeps need optuna, which is not installed; install the extra: pip install '.[study]' in textvae's folder"
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+@contextmanager
+def opened(path: Path, goal: Goal, base: RunSettings, space: Space, seed: int) -> Iterator[Store]:
+    """The trials of a journal file, new or as earlier processes left them; this process is one of the sweep's in the block.
+
+    Raises:
+        ConfigError: the file is none of a sweep, or one of another goal, other settings or another space.
+    """
+    optuna = imported_optuna()
+    path = path.absolute()
+    _make_file(path)
+    with Workers(path) as workers:
+        with workers.alone():
+            storage = _read(optuna, path)
+            study = _study(optuna, storage, path, goal, base, space)
+        yield Store(study, workers, space, seed)
+
+
+@final
+class Store:
+    """The trials of one sweep, as this process takes and ends them."""
+
+    def __init__(self, study: optuna.Study, workers: Workers, space: Space, seed: int) -> None:
+        self._study, self._workers, self._space, self._seed = study, workers, space, seed
+
+    def take(self, trials: int) -> optuna.Trial | None:
+        """The next trial, with all its settings chosen; None where so many are over or under way in some process."""
+        from optuna.samplers import TPESampler
+
+        with self._workers.alone():
+            self._retry_abandoned()
+            taken = [trial for trial in self.trials() if trial.state != "left"]
+            if len(taken) >= trials:
+                return None
+            # A trial's random numbers are its own: processes with one seed try different things, and a resumed sweep the same.
+            (seed,) = np.random.SeedSequence([self._seed, len(taken)]).generate_state(1)
+            self._study.sampler = TPESampler(seed=int(seed))
+            trial = self._study.ask({name: one.distribution for name, one in self._space.items()})
+            trial.set_user_attr("worker", self._workers.name)
+            return trial
+
+    def settings(self, trial: optuna.Trial | FrozenTrial) -> dict[str, Any]:
+        """What a trial suggests, by dotted name."""
+        return {name: self._space[name].setting(param) for name, param in trial.params.items()}
+
+    def complete(self, trial: optuna.Trial, outcome: Outcome) -> None:
+        """Keep what a trial came to."""
+        trial.set_user_attr("outcome", asdict(outcome))
+        single = len(self._study.directions) == 1
+        self._study.tell(trial, -outcome.elbo if single else [outcome.distortion, outcome.rate], skip_if_finished=True)
+
+    def prune(self, trial: optuna.Trial) -> None:
+        """Keep that a trial fell behind."""
+        self._end(trial, "PRUNED")
+
+    def fail(self, trial: optuna.Trial, reason: str) -> None:
+        """Keep that a trial failed, and why."""
+        trial.set_user_attr("reason", " ".join(reason.split()))
+        self._end(trial, "FAIL")
+
+    def leave(self, trial: optuna.Trial) -> None:
+        """Put back a trial that was interrupted: its settings are the next to be tried."""
+        self._end(trial, "FAIL")
+        self._study.enqueue_trial(trial.params, {"attempt": trial.user_attrs.get("attempt", 1)})
+
+    def trials(self) -> list[Trial]:
+        """All trials that were begun, in order."""
+        from optuna.trial import TrialState
+
+        found = self._study.get_trials(deepcopy=False)
+        return [self._trial(one) for one in found if one.state != TrialState.WAITING]
+
+    def _trial(self, one: FrozenTrial) -> Trial:
+        reason, outcome = one.user_attrs.get("reason"), one.user_attrs.get("outcome")
+        names: dict[str, Any] = {"RUNNING": "running", "COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed" if reason else "left"}
+        return Trial(
+            number=one.number,
+            state=names[one.state.name],
+            settings=self.settings(one),
+            outcome=Outcome(**outcome) if outcome and one.state.name == "COMPLETE" else None,
+            reason=reason,
+            seconds=one.duration.total_seconds() if one.duration else None,
+        )
+
+    def _end(self, trial: optuna.Trial | int, state: str) -> None:
+        from optuna.trial import TrialState
+
+        self._study.tell(trial, state=TrialState[state], skip_if_finished=True)
+
+    def _retry_abandoned(self) -> None:
+        """Put back the trials of processes that are no more."""
+        from optuna.trial import TrialState
+
+        for one in self._study.get_trials(states=(TrialState.RUNNING,)):
+            if self._workers.alive(one.user_attrs.get("worker", "none")):
+                continue
+            self._end(one.number, "FAIL")
+            attempt = one.user_attrs.get("attempt", 1)
+            if attempt < ATTEMPTS:
+                self._study.enqueue_trial(one.params, {"attempt": attempt + 1})
+
+
+# ── the file ──
+
+
+def _make_file(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigError(f"{path}: a sweep cannot be kept there ({error.strerror}): give another file as --storage") from None
+
+
+def _read(optuna: Any, path: Path) -> optuna.storages.JournalStorage:
+    """The journal of a file, which is left as it is where it is none."""
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+        if first and "op_code" not in json.loads(first):
+            raise ValueError("no operation in its first line")
+        lock = JournalFileOpenLock(str(path))
+        _mend(path, lock)
+        return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    except (OSError, ValueError, LookupError, TypeError, AssertionError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path} is no sweep, or a damaged one ({reason}): give another file as --storage") from error
+
+
+def _mend(path: Path, lock: Any) -> None:
+    """Drop what a crash or a full disk left of a last line: what is added to it would be unreadable."""
+    lock.acquire()
+    try:
+        with path.open("rb+") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _study(optuna: Any, storage: Any, path: Path, goal: Goal, base: RunSettings, space: Space) -> optuna.Study:
+    """The journal's study: a new one starts with the base itself, where the space holds it; another sweep's is refused."""
+    says = json.loads(json.dumps({"goal": goal, "settings": to_dict(base), "space": as_data(space)}))
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=PRUNED_FROM)
+    if not storage.get_all_studies():
+        directions = ["minimize"] if goal == "elbo" else ["minimize", "minimize"]
+        study = optuna.create_study(storage=storage, study_name=STUDY, directions=directions, pruner=pruner)
+        study.set_user_attr("sweep", says)
+        values = dotted(to_dict(base))
+        params = {name: one.param(values[name]) for name, one in space.items()}
+        if None not in params.values():
+            study.enqueue_trial(params)
+        return study
+    try:
+        study = optuna.load_study(storage=storage, study_name=STUDY, pruner=pruner)
+    except KeyError:
+        raise ConfigError(f"{path} holds an Optuna study that is none of textvae's: give another file as --storage") from None
+    before = study.user_attrs.get("sweep")
+    if before is None:
+        raise RunError(f"{path} holds a sweep that was stopped as it began: remove the file")
+    _require_same(path, before, says)
+    return study
+
+
+def _require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to mix trials that could not be compared, by the first thing that differs."""
+    old, new = dotted(before), dotted(now)
+    for name in dict.fromkeys([*new, *old]):
+        if old.get(name) != new.get(name):
+            what, _, rest = name.partition(".")
+            label = {"goal": "goal", "settings": rest, "space": f"space, {rest}"}[what]
+            raise ConfigError(
+                f"{path} holds a sweep of another {label}: {_shown(old, name)} there, {_shown(new, name)} here. "
+                "Give the same command to go on with it, or another file as --storage"
+            )
+
+
+def _shown(leaves: Mapping[str, Any], name: str) -> str:
+    return json.dumps(leaves[name], ensure_ascii=False) if name in leaves else "nothing"

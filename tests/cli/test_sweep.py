@@ -1,0 +1,185 @@
+"""`textvae sweep` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textvae.training import trainer
+
+from .conftest import SETTINGS, TINY, Command, command_line, environment
+
+FLAGS = [*TINY, "--steps", "4", "--corpus.draws", "60", "--corpus.held-out-draws", "30"]
+SPACE = '"training.learning_rate" = { low = 1e-3, high = 1e-2, log = true }\n"objective.beta" = { low = 0.5, high = 1.0 }\n'
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    path = tmp_path / "space.toml"
+    path.write_text(SPACE)
+    return path
+
+
+def line(storage: Path, space: Path, *more: object) -> list[object]:
+    return ["sweep", "sinusoids", "--storage", storage, "--space", space, *FLAGS, *more]
+
+
+TYPES: dict[str, Any] = {
+    **{"corpus": str, "split": str, "preset": str, "goal": str, "storage": str, "entropy": float},
+    **{"space": dict, "trials": dict, "best": list, "complete": list, "failed": list},
+}
+FIGURES: dict[str, Any] = {"trial": int, "elbo": float, "distortion": float, "rate": float, "seconds": float, "settings": dict}
+BEST = {**FIGURES, "rate_per_rung": list, "active_units_per_rung": list, "steps": int, "command": str, "run": str}
+
+
+def test_the_json_and_the_command_that_trains_a_trial_again(textvae: Command, space: Path, tmp_path: Path) -> None:
+    storage, runs = tmp_path / "s.journal", tmp_path / "runs"
+    ended = textvae(*line(storage, space, "--trials", 3, "--runs", runs, "--json"))
+    assert ended.code == 0, ended.err
+    found = json.loads(ended.out)
+    assert {key: type(value) for key, value in found.items()} == TYPES
+    assert all({key: type(value) for key, value in one.items()} == FIGURES for one in found["complete"])
+    assert all({key: type(value) for key, value in one.items()} == BEST for one in found["best"])
+    assert found["trials"] == {"complete": 3, "pruned": 0, "failed": 0, "running": 0, "left": 0} and found["split"] == "valid"
+    assert set(found["complete"][0]["settings"]) == {"training.learning_rate", "objective.beta"}
+    assert "3 of 3, trial 2: distortion" in ended.err and "left about" in ended.err
+
+    best = found["best"][-1]
+    assert best["elbo"] == pytest.approx(-best["distortion"] - best["rate"])
+    _, *again = shlex.split(best["command"])
+    again[again.index("--out") + 1] = str(tmp_path / "again")
+    assert textvae(*again).code == 0
+    assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (Path(best["run"]) / "weights.safetensors").read_bytes()
+
+
+def test_the_table_a_picture_and_going_on(textvae: Command, space: Path, tmp_path: Path) -> None:
+    storage, picture = tmp_path / "s.journal", tmp_path / "front.png"
+    assert textvae(*line(storage, space, "--trials", 1)).code == 0
+    ended = textvae(*line(storage, space, "--trials", 2, "--plot", picture))
+    assert ended.code == 0 and "over already: 1 of 2 trials" in ended.err and "1 of 2, trial" not in ended.err
+    assert "Pareto front" in ended.out and "(2 complete)" in ended.out and "again: textvae train sinusoids --out" in ended.out
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    before = storage.read_bytes()
+    assert textvae(*line(storage, space, "--trials", 0)).out == ended.out
+    assert storage.read_bytes() == before, "looking changes nothing"
+
+
+def test_two_processes_share_the_trials(textvae: Command, space: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s.journal"
+    words = command_line(*line(storage, space, "--trials", 5, "--json"))
+    pair = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) for _ in range(2)]
+    errors = [process.communicate(timeout=300)[1] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], errors
+    found = json.loads(textvae(*line(storage, space, "--trials", 0, "--json")).out)
+    assert found["trials"]["complete"] == 5 and sum(found["trials"].values()) == 5
+    assert len({str(one["settings"]) for one in found["complete"]}) == 5
+    assert sum(error.count(", trial ") for error in errors) == 5, errors
+
+
+def test_ctrl_c_keeps_what_is_over_and_the_command_goes_on(textvae: Command, space: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s.journal"
+    words = line(storage, space, "--trials", 40)
+    with subprocess.Popen(command_line(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stderr is not None
+        assert next(told for told in process.stderr if told.startswith("1 of 40"))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 1 and out == "" and "Traceback" not in err
+    assert err.splitlines()[-1] == f"textvae: interrupted; the trials that are over are kept in {storage}: give the same command to go on"
+    found = json.loads(textvae(*line(storage, space, "--trials", 0, "--json")).out)["trials"]
+    assert 1 <= found["complete"] < 40 and found["running"] == 0
+    after = found["complete"] + 1
+    assert json.loads(textvae(*line(storage, space, "--trials", after, "--json")).out)["trials"]["complete"] == after
+
+
+def test_failures_are_kept_with_their_reason_and_the_sweep_goes_on(textvae: Command, tmp_path: Path) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text('"model.latent.prior" = { choices = ["mixture", "normal"] }\n"objective.free_bits_per" = { choices = ["channel"] }')
+    words = line(tmp_path / "s.journal", space, "--trials", 6, "--objective.free-bits", 1, "--json")
+    found = json.loads(textvae(*words).out)
+    assert found["trials"]["failed"] + found["trials"]["complete"] == 6 and found["trials"]["failed"] > 0 < found["trials"]["complete"]
+    for one in found["failed"]:
+        assert one["settings"]["model.latent.prior"] == "mixture" and "mixture prior" in one["reason"]
+
+
+def test_a_loss_that_is_no_number_fails_every_trial_and_is_told(textvae: Command, tmp_path: Path) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text('"training.learning_rate" = { low = 1e28, high = 1e30 }')
+    ended = textvae(*line(tmp_path / "s.journal", space, "--trials", 2, "--training.clip", 0, "--training.lr-warmup", 0))
+    assert ended.code == 2
+    assert "none of the 2 trials" in ended.err.splitlines()[-1] and "no longer a number" in ended.err.splitlines()[-1]
+
+
+def test_memory_that_runs_out_fails_a_trial(textvae: Command, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward, calls = trainer.LossOfBatch.forward, []
+
+    def first_fails(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError
+        return forward(*arguments)
+
+    monkeypatch.setattr(trainer.LossOfBatch, "forward", first_fails)
+    found = json.loads(textvae(*line(tmp_path / "s.journal", space, "--trials", 2, "--json")).out)
+    assert found["trials"]["failed"] == 1 == found["trials"]["complete"]
+    assert "memory ran out with batches of 8 lines" in found["failed"][0]["reason"]
+
+
+def test_trials_that_fall_behind_are_pruned_inside_the_training(
+    textvae: Command, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six trials of one outcome, and a seventh whose valid is worse: it ends after 2 of 4 steps and the sweep goes on."""
+    seen, glance = [0], trainer.glance
+
+    def worse(*arguments: Any) -> Any:
+        seen[0] += 1
+        found = glance(*arguments)
+        if 24 < seen[0] <= 26:
+            object.__setattr__(found, "distortion", found.distortion + 1000)
+        return found
+
+    monkeypatch.setattr(trainer, "glance", worse)
+    words = line(tmp_path / "s.journal", space, "--trials", 8, "--goal", "elbo", "--runs", tmp_path / "runs", "--json")
+    found = json.loads(textvae(*words, "--training.keep", "last").out)
+    assert found["trials"]["pruned"] >= 1 and found["trials"]["pruned"] + found["trials"]["complete"] == 8
+    best = found["best"]
+    assert len(best) <= 5 and [one["elbo"] for one in best] == sorted((one["elbo"] for one in best), reverse=True)
+    behind = [one for one in range(8) if one not in {kept["trial"] for kept in found["complete"]}]
+    steps = {one: len((tmp_path / "runs" / f"trial-{one:03d}" / "metrics.jsonl").read_text().splitlines()) for one in behind}
+    assert all(number < 4 for number in steps.values())
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--preset", "rn"], "there is no preset 'rn'"),
+        (["--model.architecture", "lm"], "unknown setting model.hidden"),
+        (["--objective.alpha", "1"], "no auxiliary head"),
+        (["--training.devices", "2"], "a trial trains in one process"),
+        (["--plot", "picture.gif"], "a figure's file ends in .png"),
+        (["--trials", "-1"], "--trials"),
+        (["--space", "none.toml"], "none.toml: the config file cannot be read"),
+    ],
+)
+def test_mistakes_in_what_every_trial_has_stop_at_once(textvae: Command, tmp_path: Path, more: list[str], told: str) -> None:
+    storage = tmp_path / "s.journal"
+    before = [] if "--trials" in more else ["--trials", "2"]
+    assert told in textvae("sweep", "sinusoids", "--storage", storage, *before, *FLAGS, *more).refused()
+    assert not storage.exists()
+
+
+def test_a_missing_corpus_stops_at_once(textvae: Command, tmp_path: Path) -> None:
+    assert "sinusoid" in textvae("sweep", "sinusoid", "--storage", tmp_path / "s.journal", "--trials", 2, *TINY).refused()
+
+
+def test_every_flag_of_the_base_is_in_the_command(textvae: Command, space: Path, tmp_path: Path) -> None:
+    found = json.loads(textvae(*line(tmp_path / "s.journal", space, "--trials", 1, "--json")).out)
+    words = shlex.split(found["best"][0]["command"])
+    for name, value in SETTINGS.items():
+        assert words[words.index(f"--{name.replace('_', '-')}") + 1] == str(value)

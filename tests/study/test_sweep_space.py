@@ -1,0 +1,147 @@
+"""What a sweep searches: the default over every architecture, and ranges from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from textvae.architectures import architectures
+from textvae.errors import ConfigError
+from textvae.presets import preset_names
+from textvae.settings import resolve, to_dict
+from textvae.study.sweep.space import Choices, Numbers, default_space, dotted, load_space, nested, settings_of
+
+BASE = resolve("rnn")
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "space.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_the_default_space_holds_its_base_and_nothing_that_cannot_be(preset: str) -> None:
+    base = resolve(preset)
+    values = dotted(to_dict(base))
+    space = default_space(base)
+    assert {"training.learning_rate", "training.batch"} <= set(space)
+    for name, one in space.items():
+        param = one.param(values[name])
+        assert param is not None, name
+        assert dotted(to_dict(settings_of(base, {name: one.setting(param)})))[name] == values[name]
+        for example in one.examples:
+            settings_of(base, {name: example})
+
+
+@pytest.mark.parametrize("architecture", architectures())
+def test_every_width_and_dropout_of_an_architecture_is_searched(architecture: str) -> None:
+    base = resolve(architecture)
+    space = default_space(base)
+    for name in dotted(to_dict(base)["model"], "model."):
+        if name.split(".")[-1] in ("hidden", "embedding", "channels", "reconstruction", "dropout", "word_dropout"):
+            assert name in space
+    assert ("objective.beta" in space) == (architecture != "lm")
+
+
+def test_a_ladder_is_scaled_as_a_whole_and_stays_even() -> None:
+    space = default_space(resolve("ladder-rnn"))
+    assert space["model.ladder.hidden"] == Choices(choices=((128, 64, 32), (256, 128, 64), (512, 256, 128)))
+    odd = default_space(resolve("rnn", flags={"model": {"hidden": 6, "latent": {"channels": 3}}}))
+    assert odd["model.hidden"] == Choices(choices=(4, 6, 12))
+    assert odd["model.latent.channels"] == Choices(choices=((2,), (3,), (6,)))
+
+
+def test_what_the_user_fixed_is_not_searched_by_default() -> None:
+    space = default_space(BASE, fixed={"training.batch", "objective.beta"})
+    assert "training.batch" not in space and "objective.beta" not in space and "training.learning_rate" in space
+
+
+def test_free_bits_are_searched_where_the_latent_can_have_them() -> None:
+    per = {"free_bits_per": "channel", "free_bits": 0.0}
+    assert default_space(resolve("rnn", flags={"objective": per}))["objective.free_bits"] == Numbers(low=0.0, high=0.5)
+    mixture = {"objective": per, "model": {"latent": {"prior": "mixture"}}}
+    assert "objective.free_bits" not in default_space(resolve("rnn", flags=mixture))
+
+
+def test_dotted_names_and_back() -> None:
+    assert nested(dotted(to_dict(BASE))) == to_dict(BASE)
+
+
+def test_a_file_with_quoted_names_and_tables_is_the_whole_space(tmp_path: Path) -> None:
+    text = """
+        "training.learning_rate" = { low = 1e-4, high = 1e-2, log = true }
+        model.latent.channels = { choices = [8, 16] }
+        [model.decoder]
+        hidden = { low = 32, high = 128, step = 32 }
+        cell = { choices = ["lstm", "gru"] }
+    """
+    assert load_space(written(tmp_path, text), BASE) == {
+        "training.learning_rate": Numbers(low=1e-4, high=1e-2, log=True),
+        "model.latent.channels": Choices(choices=(8, 16)),
+        "model.decoder.hidden": Numbers(low=32, high=128, step=32, whole=True),
+        "model.decoder.cell": Choices(choices=("lstm", "gru")),
+    }
+
+
+def test_a_file_over_the_default(tmp_path: Path) -> None:
+    path = written(tmp_path, 'default = true\n"training.batch" = { choices = [7] }')
+    default = default_space(BASE)
+    assert load_space(path, BASE) == {**default, "training.batch": Choices(choices=(7,))}
+
+
+def test_numbers_are_tried_as_they_are_typed() -> None:
+    rate = Numbers(low=1.2344e-4, high=0.01, log=True)
+    assert rate.setting(0.00123456789) == 0.001235
+    assert rate.setting(1.2344e-4) == 1.2344e-4  # 1.234e-4 would be outside of its ends
+    assert Numbers(low=8, high=20_000, whole=True).setting(12_345) == 12_345
+    assert Numbers(low=0, high=1, step=0.25).param(0.5) == 0.5
+    assert Numbers(low=0, high=1, step=0.25).param(0.3) is None
+
+
+def test_lists_of_a_ladder_are_choices(tmp_path: Path) -> None:
+    base = resolve("ladder")
+    space = load_space(written(tmp_path, '"model.latent.channels" = { choices = [[16, 8, 4], [8, 8, 8]] }'), base)
+    (one,) = space.values()
+    assert one.param((8, 8, 8)) == "8,8,8"
+    assert one.setting("8,8,8") == (8, 8, 8)
+    assert settings_of(base, {"model.latent.channels": (8, 8, 8)}).model.latent.channels == (8, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('"training.learning_rat" = { low = 1, high = 2 }', "training.learning_rat. Did you mean 'training.learning_rate'?"),
+        ('"model.ladder.hidden" = { choices = [8] }', "Only ladder, ladder-cnn, ladder-rnn have it"),
+        ('"training.batch" = 32', "training.batch is 32: expected { low"),
+        ('"training.batch" = { lo = 8, high = 16 }', "unknown lo. Did you mean 'low'?"),
+        ('"training.batch" = { low = 8 }', "expected low and high as numbers"),
+        ('"training.batch" = { low = 8.5, high = 16 }', "it is a whole number"),
+        ('"training.batch" = { low = 16, high = 8 }', "low is at most high"),
+        ('"training.batch" = { low = 0, high = 8 }', "training.batch is 0: must be at least 1"),
+        ('"objective.beta" = { low = 0, high = 1, log = true }', "with log, low is above 0"),
+        ('"training.batch" = { choices = [] }', "choices are a list of at least one value"),
+        ('"training.batch" = { choices = [8, 8] }', "every choice must differ"),
+        ('"training.batch" = { choices = ["many"] }', "training.batch is 'many': expected a whole number"),
+        ('"model.decoder.cell" = { low = 1, high = 2 }', "model.decoder.cell is 1: expected one of lstm, gru"),
+        ('"training.seed" = { choices = [1, 2] }', "training.seed cannot be searched: it is the same for every trial"),
+        ('"corpus.tokenizer" = { choices = ["bytes"] }', "corpus.tokenizer cannot be searched: it changes what is measured"),
+        ("default = 3", "default is 3: expected true or false"),
+        ("", "it names no setting"),
+        ("[", "not valid TOML"),
+    ],
+)
+def test_a_bad_file_is_told_in_one_line(tmp_path: Path, text: str, told: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as error:
+        load_space(path, BASE)
+    assert str(error.value).startswith(f"{path}: ") and told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_space_is_toml(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"space\.json: a space is a \.toml file"):
+        load_space(tmp_path / "space.json", BASE)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_space(tmp_path / "none.toml", BASE)
