@@ -17,6 +17,20 @@ DISTORTION, RATE, TRUTH = "#0072B2", "#E69F00", "#000000"
 RUNGS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00")
 
 
+def pyplot() -> Any:
+    """matplotlib.pyplot, drawing to files only; raises `ConfigError` where matplotlib is not installed."""
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "pictures need matplotlib, which is not installed; install the extra: pip install '.[plots]' in textvae's folder"
+        ) from None
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
 def training_figure(run: Path, entropy: float | None = None, out: Path | None = None) -> Path:
     """Draw distortion and rate on valid over the steps of a run; returns the path of the PNG (by default in the run's folder).
 
@@ -27,15 +41,7 @@ def training_figure(run: Path, entropy: float | None = None, out: Path | None = 
     records = MetricsLog(run / "metrics.jsonl").read()
     if not records:
         raise RunError(f"{run} has no metrics to draw: train it first")
-    try:
-        import matplotlib as mpl
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "pictures need matplotlib, which is not installed; install the extra: pip install '.[plots]' in textvae's folder"
-        ) from None
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     _draw_terms(left, records, entropy)
     _draw_rates(right, records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from textvae.cli.output import note, print_json, print_table
 
@@ -58,6 +58,7 @@ def reproduce(
     from textvae.study.reproduce import reproduce_table, reproduce_table3
     from textvae.study.tables import TABLES
 
+    told: dict[str, Any] | list[dict[str, Any]]
     try:
         with _progress() as report:
             if what in ("table3", "table3-long"):
