@@ -1,0 +1,41 @@
+"""Table 3 from trainings: the best rows by valid, their models, and models that are trained again where only records are left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from textvae.study.records import Records
+from textvae.study.reproduce import reproduce_table3
+from textvae.study.tables import Row, Table, jobs
+
+WORDS = ["oak", "elm", "ash", "fir", "yew", "box", "bay", "may", "sun", "sea", "sky", "fog"]
+LINES = [f"{first} {second} {third}" for first in WORDS for second in WORDS for third in WORDS if first < second < third]
+TABLE = Table(
+    name="table2",
+    title="Table 2: words",
+    presets="tweets",
+    rows=(Row(name="lm", label="no latent"), Row(name="ladder-3", label="LVAE (3)")),
+)
+
+
+def test_table_3_of_the_rows_that_are_trained(tmp_path: Path) -> None:
+    corpus = tmp_path / "words.txt"
+    corpus.write_text("".join(f"{line}\n" for line in LINES))
+    out = tmp_path / "study"
+    found = reproduce_table3(TABLE, "smoke", out, str(corpus))
+    assert list(found["models"]) == ["LVAE (3), ladder-3", "no latent, lm"]
+    assert len(found["models"]["LVAE (3), ladder-3"]["reconstructions"]) == 10
+    assert found["models"]["no latent, lm"]["interpolation"] == []
+    assert json.loads((out / "table3-smoke.json").read_text()) == found
+    page = (out / "table3-smoke.md").read_text()
+    assert "textvae reproduce table3 --budget smoke" in page and "LVAE (3), ladder-3" in page
+
+    records = Records(out)
+    (job,) = jobs(TABLE, "smoke", str(corpus), rows=("ladder-3",))
+    assert records.has_model(job)
+    shutil.rmtree(records.run(job))
+    assert not records.has_model(job) and records.find(job) is not None
+    assert reproduce_table3(TABLE, "smoke", out, str(corpus))["models"] == found["models"]
+    assert records.has_model(job)
