@@ -9,7 +9,7 @@ import torch
 
 import textvae
 from textvae.errors import ConfigError
-from textvae.study.mixture import mixture_report
+from textvae.study.mixture import mixture_markdown, mixture_report
 
 TINY = {"hidden": 8, "embedding": 4, "decoder": {"hidden": 8, "embedding": 4}}
 
@@ -59,3 +59,8 @@ def test_what_has_no_components(vae: textvae.TextVAE, tmp_path: Path) -> None:
         mixture_report(plain, ["0123456789012345"])
     with pytest.raises(ConfigError, match="no line"):
         mixture_report(vae, [])
+
+
+def test_the_section_of_a_page(vae: textvae.TextVAE) -> None:
+    text = mixture_markdown("What it learned", mixture_report(vae, ["0123456789012345"] * 2))
+    assert text.startswith("## What it learned\n\n3 components, of which held-out lines use ") and text.count("\n| ") == 4

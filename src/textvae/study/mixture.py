@@ -12,6 +12,7 @@ from textvae.api import TextVAE
 from textvae.config import require
 from textvae.generation import bottom_of
 from textvae.nn.priors import MixturePrior
+from textvae.study.pages.markdown import number, table
 
 SHOWN = 3
 """Lines and samples of a component that are shown: the first ones."""
@@ -53,3 +54,22 @@ def mixture_report(vae: TextVAE, lines: Sequence[str], seed: int = 0) -> dict[st
         )
     used = float(np.exp(-(share * np.log(share.clip(1e-12))).sum()))
     return {"components": len(share), "used": used, "decided": float(responsibilities.max(1).mean()), "each": each}
+
+
+def mixture_markdown(title: str, report: dict[str, Any]) -> str:
+    """A report as a section of a page."""
+    rows = [
+        [
+            str(rank),
+            number(one["weight"], 3),
+            number(one["share"], 3),
+            "<br>".join(f"`{line}`" for line in one["lines"]) or "–",
+            "<br>".join(f"`{line}`" for line in one["samples"]),
+        ]
+        for rank, one in enumerate(report["each"], start=1)
+    ]
+    return (
+        f"## {title}\n\n{report['components']} components, of which held-out lines use {report['used']:.1f} (the exponential of the "
+        f"entropy of their mean responsibilities); a line's likeliest component has {report['decided']:.0%} of it on average.\n\n"
+        + table(["component", "weight", "share of lines", f"its first {SHOWN} lines", f"likeliest strings of {SHOWN} draws"], rows)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import textvae
 from textvae.config import require
 from textvae.storage import write_atomically, write_json
 from textvae.study.jobs import Budget, Job
+from textvae.study.mixture import mixture_markdown, mixture_report
 from textvae.study.pages.tables import page
 from textvae.study.records import Records
 from textvae.study.runner import Progress, finish
@@ -55,10 +56,20 @@ def write_page(table: Table, budget: Budget, out: Path, wanted: Sequence[Job]) -
     records = Records(out)
     found = summaries(table, [record for record in map(records.find, wanted) if record is not None])
     command = f"textvae reproduce {table.name} --budget {budget} --out {out}"
-    write_atomically(out / f"{table.name}-{budget}.md", page(table, budget, found, command).encode())
+    text = "\n".join([page(table, budget, found, command), *_mixtures(records, wanted)])
+    write_atomically(out / f"{table.name}-{budget}.md", text.encode())
     told = {"schema": 1, "table": table.name, "budget": budget, "command": command, "rows": [one.to_dict() for one in found]}
     write_json(out / f"{table.name}-{budget}.json", told)
     return found
+
+
+def _mixtures(records: Records, wanted: Sequence[Job]) -> Iterator[str]:
+    """A section on the components of every model with a mixture prior that is still here, from the lines of valid."""
+    for job in wanted:
+        latent = getattr(job.settings.model, "latent", None)
+        if latent is not None and latent.prior == "mixture" and records.has_model(job):
+            vae = textvae.load(records.run(job))
+            yield mixture_markdown(f"What the mixture of `{job.row}` has learned", mixture_report(vae, vae.prepared().lines["valid"]))
 
 
 BEST_ROWS = 3

@@ -114,8 +114,8 @@ def _of_row(table: Table, row: Row, budget: Budget, where: Changes, seeds: int |
 
 
 def _charged(beta: float) -> Changes:
-    """A rate that is charged beta a nat, without free bits."""
-    return {"objective": {"beta": beta, "free_bits": 0.0}}
+    """A rate that is charged beta a nat; the row's free bits stay, so that no rung of a ladder falls silent."""
+    return {"objective": {"beta": beta}}
 
 
 def _free(nats: float) -> Changes:
