@@ -24,6 +24,9 @@ from textvae.training.run_folder import RunFolder
 LOOK_SECONDS = 0.5
 """Between looks at the processes."""
 
+TELL_SECONDS = 5.0
+"""Between reports where the work stands, unless a training ended: each one reads the runs' files."""
+
 STOP_SECONDS = 60.0
 """How long a process may take to save when it is stopped."""
 
@@ -89,7 +92,7 @@ def finish(
     threads = max(1, (os.cpu_count() or 1) // at_once)
     running: list[_Worker] = []
     failed: list[str] = []
-    finished = len(jobs) - len(waiting)
+    finished, told = len(jobs) - len(waiting), -TELL_SECONDS
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         while waiting or running:
@@ -100,7 +103,8 @@ def finish(
             running = [worker for worker in running if worker not in ended]
             finished += len(ended)
             failed += [f"{worker.job.name} ({worker.told_last()})" for worker in ended if worker.process.returncode]
-            if progress is not None:
+            if progress is not None and (ended or time.monotonic() - told > TELL_SECONDS):
+                told = time.monotonic()
                 progress(_standing(finished, len(jobs), running, records))
     finally:
         _stop(running)
