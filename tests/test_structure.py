@@ -28,7 +28,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("hub",),
     ("api",),
-    ("sklearn_transformer", "study", "serve", "plots"),
+    ("sklearn_transformer", "study", "serve", "doctor", "plots"),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -65,3 +65,12 @@ def test_mistakes(textvae: Command, tmp_path: Path) -> None:
     assert "seeds is 0" in textvae(*SMOKE, "--seeds", 0, "--out", tmp_path).refused()
     told = textvae("reproduce", "table2", "--rows", "lm", "--corpus", tmp_path / "nowhere", "--out", tmp_path).refused()
     assert "1 of 1 trainings failed" in told or "nowhere" in told
+
+
+def test_figures_are_drawn_of_what_is_there(smoke: Path, textvae: Command) -> None:
+    ended = textvae("reproduce", "figures", "--budget", "smoke", "--out", smoke, "--json")
+    told = json.loads(ended.out)
+    assert ended.code == 0 and all(Path(path).stat().st_size > 1_000 for path in told["pictures"])
+    names = {Path(path).stem for path in told["pictures"]}
+    assert {"toy-plane-smoke", "table1-learning-smoke", "table1-rate-distortion-smoke", "toy-samples-smoke"} <= names
+    assert "textvae reproduce table2" in told["missing"]["tweets-map"]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from textvae.cli.output import note, print_json, print_table
+from textvae.cli.output import note, print_json, print_lines, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from textvae.study.summaries import Summary
 
 
-What = Literal["table1", "table2", "table2-long", "table3", "table3-long", "future-toy", "future-tweets"]
+Budget = Literal["smoke", "paper", "best"]
+What = Literal["table1", "table2", "table2-long", "table3", "table3-long", "figures", "future-toy", "future-tweets"]
 
 
 def reproduce(
@@ -24,7 +25,7 @@ def reproduce(
     /,
     *,
     out: Path,
-    budget: Literal["smoke", "paper", "best"] = "best",
+    budget: Budget = "best",
     corpus: str | None = None,
     rows: list[str] | None = None,
     seeds: int | None = None,
@@ -39,7 +40,7 @@ def reproduce(
     ----------
     what
         table1: the toy set; table2: tweets of fewer than 32 characters, table2-long: of up to 127; table3 and table3-long: what their
-        best models write; future-toy and future-tweets: recurrent ladder and mixture prior.
+        best models write; figures: pictures of what the folder holds; future-toy and future-tweets: recurrent ladder and mixture prior.
     out
         The study's folder: results, runs, pages, pictures.
     budget
@@ -58,10 +59,12 @@ def reproduce(
     from textvae.study.reproduce import reproduce_table, reproduce_table3
     from textvae.study.tables import TABLES
 
-    told: dict[str, Any] | list[dict[str, Any]]
+    told: Any
     try:
         with _progress() as report:
-            if what in ("table3", "table3-long"):
+            if what == "figures":
+                told = _figures(out, budget, corpus, processes, report)
+            elif what in ("table3", "table3-long"):
                 table = TABLES[what.replace("table3", "table2")]
                 told = reproduce_table3(table, budget, out, corpus, processes, report, lambda what: note(f"measuring {what}"))
             else:
@@ -72,11 +75,27 @@ def reproduce(
     page = out / f"{what}-{budget}.md"
     if json:
         print_json(told)
+    elif what == "figures":
+        print_lines(told["pictures"])
     elif isinstance(told, dict):
         print(page.read_text(encoding="utf-8"), end="")
     else:
         print_table(_terminal(found))
         note(f"the whole page is {page}")
+
+
+def _figures(out: Path, budget: Budget, corpus: str | None, processes: int | None, report: Progress) -> dict[str, Any]:
+    """Train the model of the latent plane, draw all there is to draw, and say what could not be drawn."""
+    from textvae.study.figures.chosen import plane_job
+    from textvae.study.figures.draw import draw
+    from textvae.study.records import Records
+    from textvae.study.runner import finish
+
+    finish([plane_job(budget)], out, processes, report, done=Records(out).has_model)
+    drawn = draw(out, budget, corpus, tell=note)
+    for name, why in drawn.missing.items():
+        note(f"{name} is not drawn: {why}")
+    return {"pictures": [str(path) for path in drawn.paths], "missing": drawn.missing}
 
 
 def _terminal(found: Sequence[Summary]) -> Table:

@@ -119,8 +119,8 @@ def _charged(beta: float) -> Changes:
 
 
 def _free(nats: float) -> Changes:
-    """So many free nats in each channel."""
-    return {"objective": {"free_bits": nats, "free_bits_per": "channel"}}
+    """So many free nats in each of two channels, in a shorter run."""
+    return {"objective": {"free_bits": nats / 2, "free_bits_per": "channel"}, "training": {"steps": 5000}}
 
 
 TABLE1 = Table(
@@ -133,14 +133,14 @@ TABLE1 = Table(
             label="RNN (DLS)",
             printed=TABLE_1["rnn-dense"],
             seeds=3,
-            curve={f"free-{4 * nats:g}": _free(nats) for nats in (0.25, 1.0, 1.25, 1.5, 1.75, 2.0)},
+            curve={f"free-{nats}": _free(nats) for nats in (1, 4, 5, 6, 7, 8)},
         ),
         Row(name="cnn-dense", label="CNN (DLS)", printed=TABLE_1["cnn-dense"], seeds=3),
         Row(name="hybrid-dense", label="Hybrid (DLS)", printed=TABLE_1["hybrid-dense"], seeds=3),
         Row(name="rnn-map", label="RNN (FMP)", printed=TABLE_1["rnn-map"], seeds=3),
         Row(name="cnn-map", label="CNN (FMP)", printed=TABLE_1["cnn-map"], seeds=3),
         Row(name="hybrid-map", label="Hybrid (FMP)", printed=TABLE_1["hybrid-map"], seeds=3),
-        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_1["ladder-3"], closer=_charged(0.1), seeds=3),
+        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_1["ladder-3"], closer=_charged(0.02), seeds=3),
         Row(name="ladder-cnn-3", label="LCNNVAE (3)", printed=TABLE_1["ladder-cnn-3"], seeds=3),
     ),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textvae.errors import ConfigError
-from textvae.plots import DISTORTION, RATE, TRUTH
+from textvae.plots import DISTORTION, RATE, TRUTH, pyplot
 from textvae.storage import write_atomically
 from textvae.study.sweep.front import front, ranked
 
@@ -25,12 +25,12 @@ def check_figure(path: Path) -> None:
     """Raise `ConfigError` where a figure could not be drawn, before hours are spent on what it would show."""
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"{path}: a figure's file ends in {', '.join(FORMATS)}: give it one of these names")
-    _pyplot()
+    pyplot()
 
 
 def front_figure(found: Found, path: Path) -> None:
     """Draw the complete trials of a sweep. Raises `RunError` where the file cannot be written."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
     _draw(axes, found)
     content = io.BytesIO()
@@ -78,16 +78,3 @@ def _limits(values: list[float]) -> tuple[float, float]:
     least, most = min(values), max(values)
     room = max(0.25, 0.08 * (most - least))
     return max(0.0, least - room), most + room
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib as mpl
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "pictures need matplotlib, which is not installed; install the extra: pip install '.[plots]' in textvae's folder"
-        ) from None
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt

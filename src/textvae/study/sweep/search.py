@@ -83,9 +83,7 @@ def search(sweep: Sweep, trials: int, progress: SweepProgress | None = None) -> 
                 _run(optuna, store, trial, settings, folder, hooks)
             progress.on_result(store.trials(), trial.number)
         found = tuple(store.trials())
-    return Found(
-        sweep=sweep, settings=settings, space=space, trials=found, wanted=trials, entropy=source.entropy if source else None
-    )
+    return Found(sweep=sweep, settings=settings, space=space, trials=found, wanted=trials, entropy=source.entropy if source else None)
 
 
 def _run(optuna: Any, store: Store, trial: optuna.Trial, base: RunSettings, folder: Path, hooks: Sequence[Hook]) -> None:

@@ -1,0 +1,58 @@
+"""What of this machine training runs on: torch, threads, the processor, the fused kernel and why it is absent, devices."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+"""What of a processor's features decides how fast numbers are multiplied."""
+
+
+def examine() -> dict[str, Any]:
+    """All findings, plain data. Compiles the kernel if it was not yet."""
+    import torch
+
+    from textvae.nn.kernel.compiling import kernel, kernel_folder, processor_features
+
+    found = kernel()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "processor": processor(),
+        "features": [name for name in FEATURES if name in processor_features()],
+        "kernel": found.library is not None,
+        "kernel_reason": found.reason,
+        "kernel_path": str(found.path) if found.path else None,
+        "kernel_cache": str(kernel_folder()),
+        "devices": ["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))],
+    }
+
+
+def report(findings: dict[str, Any]) -> list[tuple[str, str]]:
+    """The findings as names and sentences."""
+    there = findings["kernel"]
+    path = "the fused kernel" if there else "torch's nn.LSTM and nn.GRU"
+    return [
+        ("python", findings["python"]),
+        ("torch", findings["torch"]),
+        ("processor", findings["processor"]),
+        ("features", ", ".join(findings["features"]) or "not told by this system"),
+        ("threads", str(findings["threads"])),
+        ("recurrent layers", f"{path} (fp32 on the CPU)"),
+        ("kernel", ("" if there else "absent: ") + findings["kernel_reason"]),
+        ("kernel's cache", findings["kernel_path"] or findings["kernel_cache"]),
+        ("devices", ", ".join(findings["devices"])),
+    ]
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    return named or platform.processor() or platform.machine()

@@ -1,0 +1,136 @@
+"""The compiled kernel: built once by the system's compiler, kept in the user's cache, or absent for a reason that is remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from ctypes import CDLL, c_int, c_int64, c_void_p
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import final
+
+from textvae.data.sentiment140 import cache_folder
+
+SWITCH = "TEXTVAE_KERNEL"
+"""The environment variable that switches the kernel off where it is `off`."""
+
+LINE = 16
+"""Floats to a line of the processor's cache."""
+
+SOURCE = Path(__file__).with_name("recurrence.cpp")
+PATIENCE_SECONDS = 180
+
+_I, _P = c_int64, c_void_p
+SIGNATURES = {
+    "textvae_huge_pages": (_P, _I),
+    "textvae_pack_forward": (_I, _I, _I, _I, _P, _I, _I, _P, _I),
+    "textvae_pack_backward": (_I, _I, _P, _P, _I),
+    "textvae_lstm_forward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _P, c_int, _I),
+    "textvae_gru_forward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, c_int, _I),
+    "textvae_lstm_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _I, _I, _P, _P, _P, _I),
+    "textvae_gru_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _I, _I, _P, _P, _I),
+}
+
+
+@final
+@dataclass(frozen=True)
+class Kernel:
+    """The kernel where it is there, and in words why it is or is not."""
+
+    library: CDLL | None
+    reason: str
+    path: Path | None = None
+
+
+def kernel() -> Kernel:
+    """The kernel of this machine, compiled at its first use; absent where it is switched off or cannot be built. Never raises."""
+    if os.environ.get(SWITCH, "").lower() == "off":
+        return Kernel(None, f"switched off by {SWITCH}=off")
+    return _built()
+
+
+def kernel_folder() -> Path:
+    """Where compiled kernels are kept."""
+    return cache_folder() / "kernel"
+
+
+def compiler() -> str | None:
+    """The C++ compiler's path: $CXX, or the first of c++, g++ and clang++ that is installed."""
+    chosen = os.environ.get("CXX")
+    return next((found for name in ([chosen] if chosen else ["c++", "g++", "clang++"]) if (found := shutil.which(name))), None)
+
+
+@cache
+def processor_features() -> frozenset[str]:
+    """What the processor can do, as Linux names it (avx2, avx512f, avx512_bf16, ...); empty where that is not told."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split(":", 1)[1] for line in lines if line.startswith(("flags", "Features"))), "").split())
+
+
+@cache
+def _built() -> Kernel:
+    """Compile or find the kernel and load it: with threads if they can be torch's own, else without."""
+    found = compiler()
+    if found is None:
+        return Kernel(None, "no C++ compiler is installed (c++, g++ or clang++; or name one in CXX)")
+    import torch  # noqa: F401  # brings the OpenMP functions that the kernel is not linked with
+
+    reason = ""
+    for threads in (True, False):
+        try:
+            path = _compiled(found, threads)
+            library = CDLL(str(path))
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            reason = reason or f"it could not be built: {' '.join(str(error).split())[:300]}"
+            continue
+        for name, types in SIGNATURES.items():
+            getattr(library, name).argtypes = types
+            getattr(library, name).restype = None
+        return Kernel(library, f"compiled by {found}" + ("" if threads else ", for one thread"), path)
+    return Kernel(None, reason)
+
+
+def _compiled(compiler: str, threads: bool) -> Path:
+    """The library's path in the cache, compiled if it is not there yet.
+
+    Its name says all that it depends on. It is put there whole, by renaming, so that processes that start together may all
+    build it. Raises `OSError`, `RuntimeError` or `subprocess.SubprocessError`.
+    """
+    told = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True).stdout
+    flags = _flags(threads)
+    parts = (SOURCE.read_text(encoding="utf-8"), compiler, told, *flags, platform.machine(), *sorted(processor_features()))
+    path = kernel_folder() / f"recurrence-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}.so"
+    if path.exists():
+        return path
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        compiled, linked = Path(folder, "kernel.o"), Path(folder, "kernel.so")
+        _run(compiler, *flags, "-c", str(SOURCE), "-o", str(compiled))
+        # Linked without OpenMP's library: its functions are those of the process, torch's own, so that there is one pool of
+        # threads and not two that wait, spinning, in each other's way. Where torch has none, loading fails.
+        undefined = ["-Wl,-undefined,dynamic_lookup"] if sys.platform == "darwin" else []
+        _run(compiler, "-shared", *undefined, str(compiled), "-o", str(linked))
+        os.replace(linked, path)
+    return path
+
+
+def _flags(threads: bool) -> list[str]:
+    """How the kernel is compiled."""
+    native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
+    return ["-std=c++17", "-O3", native, "-fPIC", "-fno-exceptions", *(["-fopenmp"] if threads else [])]
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
+        raise RuntimeError(f"{command[0]} failed: {said[0] if said else f'exit status {done.returncode}'}")

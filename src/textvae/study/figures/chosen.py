@@ -1,0 +1,97 @@
+"""Which records and models of a study's folder its pictures show: chosen on valid, never by their looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, final
+
+from textvae.api import TextVAE, load
+from textvae.errors import RunError
+from textvae.layering import layered
+from textvae.study.jobs import Budget, Job
+from textvae.study.records import Records
+from textvae.study.tables import SMOKE, SMOKE_SAMPLES, TABLE1, Table, jobs
+
+Record = Mapping[str, Any]
+"""As `records.py` lays it out."""
+
+
+def plane_job(budget: Budget) -> Job:
+    """The training of the two-dimensional toy model: `rnn-dense` with two latent channels of 2 free nats each."""
+    plane = {
+        "model": {"latent": {"channels": [2]}},
+        "objective": {"free_bits": 2.0, "free_bits_per": "channel"},
+        "training": {"steps": 5000, "seed": 0},
+    }
+    return Job(
+        table="figures",
+        budget=budget,
+        row="rnn-dense",
+        variant="plane",
+        seed=0,
+        preset="best/toy/rnn-dense",
+        changes=layered(plane, SMOKE) if budget == "smoke" else plane,
+        importance_samples=SMOKE_SAMPLES if budget == "smoke" else 100,
+    )
+
+
+@final
+@dataclass(frozen=True)
+class Chosen:
+    """What a study's folder holds for the pictures of one budget."""
+
+    folder: Path
+    budget: Budget
+    corpus: str | None
+    """Where the tweets lie, if not where the presets say."""
+
+    def corpus_of(self, table: Table) -> str | None:
+        """The corpus that a table's jobs were told; the toy set is drawn, not read."""
+        return None if table.presets == TABLE1.presets else self.corpus
+
+    def records(self, table: Table) -> list[Record]:
+        """The records of a table's jobs that are done, in the table's order. Raises `RunError` where none is."""
+        found = [self._records.find(job) for job in jobs(table, self.budget, self.corpus_of(table))]
+        order = [row.name for row in table.rows]
+        kept = [record for record in found if record is not None]
+        if not kept:
+            told = f"textvae reproduce {table.name} --budget {self.budget} --out {self.folder}"
+            raise RunError(f"{self.folder} has no record of {table.name} at budget {self.budget}: make them with {told}")
+        return sorted(kept, key=lambda record: order.index(record["row"]))
+
+    def best(self, table: Table) -> Record:
+        """The record with the highest ELBO on valid among those whose latent is used; raises `RunError` where there is none."""
+        return max(self._with_latent(table), key=lambda record: record["valid"]["elbo"])
+
+    def closest(self, table: Table) -> Record:
+        """The record with the least distortion on valid; raises `RunError` where there is none."""
+        return min(self._with_latent(table), key=lambda record: record["valid"]["distortion"])
+
+    def plane(self) -> TextVAE:
+        """The two-dimensional toy model. Raises `RunError` where it is not trained."""
+        job = plane_job(self.budget)
+        if self._records.find(job) is None:
+            raise RunError(f"{self.folder} has no two-dimensional model of the toy set: `textvae reproduce figures` trains it")
+        return load(self._records.run(job))
+
+    def model(self, record: Record) -> TextVAE:
+        """The model of a record. Raises `RunError` where its run is not in the folder."""
+        return load(self._records.run(Job.from_dict({field.name: record[field.name] for field in fields(Job)})))
+
+    def _with_latent(self, table: Table) -> list[Record]:
+        found = [record for record in self.records(table) if record["test"]["latent_units"]]
+        if not found:
+            raise RunError(f"no record of {table.name} has a latent: train another row than lm")
+        return found
+
+    @property
+    def _records(self) -> Records:
+        return Records(self.folder)
+
+
+def label(record: Record) -> str:
+    """What a record's model is called in a picture."""
+    variant = "" if record["variant"] == "elbo" else f" {record['variant']}"
+    return f"{record['row']}{variant}, seed {record['seed']}"

@@ -1,0 +1,108 @@
+"""The one style of the study's pictures. Whatever is told apart by colour is told apart by its marker or its line as well."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textvae.plots import pyplot
+from textvae.storage import write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8C8C8C"
+"""Okabe and Ito's colours without their yellow, which is lost on white, and a grey for what stands behind."""
+
+COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
+LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
+
+NATS = "nats a sequence"
+
+FORMATS = (".png", ".svg")
+
+STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "text.parse_math": False,  # a tweet's dollars are no formula
+    "svg.hashsalt": "textvae",  # the same picture is the same file
+}
+
+
+@contextmanager
+def picture(folder: Path, name: str, size: tuple[float, float], rows: int = 1, columns: int = 1, **layout: Any) -> Iterator[Any]:
+    """Open a picture, and write it as `figures/NAME.png` (150 dots an inch) and `.svg` where it is drawn without a mistake.
+
+    Args:
+        folder: of the study.
+        name: the file's, without its ending.
+        size: width and height, inches.
+        rows: of panels.
+        columns: of panels.
+        layout: more for `pyplot.subplots`, such as `sharey=True`.
+
+    Yields the figure and its axes, an array (rows, columns).
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+        RunError: a file cannot be written.
+    """
+    plt = pyplot()
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **layout)
+        try:
+            yield figure, axes
+            figure.draw_without_rendering()  # lays it out, once for all files
+            figure.set_layout_engine("none")
+            for path in paths(folder, name):
+                write_atomically(path, _rendered(figure, path.suffix))
+        finally:
+            plt.close(figure)
+
+
+def paths(folder: Path, name: str) -> list[Path]:
+    """The files of a picture."""
+    return [folder / "figures" / f"{name}{suffix}" for suffix in FORMATS]
+
+
+def _rendered(figure: Figure, suffix: str) -> bytes:
+    content = io.BytesIO()
+    undated = {"Date": None} if suffix == ".svg" else None
+    figure.savefig(content, format=suffix.removeprefix("."), dpi=150, metadata=undated)
+    return content.getvalue()
+
+
+def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """A colour and a marker of its own for each name, in their order."""
+    return {name: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]} for i, name in enumerate(dict.fromkeys(names))}
+
+
+def panels(count: int, columns: int = 3) -> tuple[int, int]:
+    """Rows and columns that hold so many panels."""
+    columns = min(columns, count)
+    return -(-count // columns), columns
+
+
+def hide_rest(axes: np.ndarray, used: int) -> None:
+    """Take away the panels of a grid that hold nothing."""
+    for empty in axes.flat[used:]:
+        empty.remove()

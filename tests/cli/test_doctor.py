@@ -1,0 +1,35 @@
+"""`textvae doctor`: which path runs, and why."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from textvae.doctor import examine, report
+
+from .conftest import Command
+
+
+def test_it_says_which_path_runs(textvae: Command) -> None:
+    ended = textvae("doctor")
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in ended.out.splitlines())
+    assert ended.code == 0
+    assert int(rows["threads"]) >= 1
+    assert rows["recurrent layers"].startswith(("the fused kernel", "torch's nn.LSTM"))
+    assert rows["devices"].startswith("cpu")
+
+
+def test_switched_off_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTVAE_KERNEL", "off")
+    rows = dict(report(examine()))
+    assert rows["recurrent layers"] == "torch's nn.LSTM and nn.GRU (fp32 on the CPU)"
+    assert rows["kernel"] == "absent: switched off by TEXTVAE_KERNEL=off"
+
+
+def test_json_is_one_object(textvae: Command) -> None:
+    found = json.loads(textvae("doctor", "--json").out)
+    assert found["torch"][0].isdigit()
+    assert isinstance(found["kernel"], bool)
+    assert (found["kernel_path"] is not None) == found["kernel"]
