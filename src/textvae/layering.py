@@ -95,6 +95,26 @@ def _several_rungs(architecture: Architecture) -> bool:
     return latent is not None and len(latent.channels) > 1
 
 
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested tables by dotted name: `{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves.update(dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+    return leaves
+
+
+def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables of leaves by dotted name, the inverse of `dotted`."""
+    tree: dict[str, Any] = {}
+    for name, value in leaves.items():
+        *path, last = name.split(".")
+        table = tree
+        for key in path:
+            table = table.setdefault(key, {})
+        table[last] = value
+    return tree
+
+
 def load_config_file(path: Path) -> dict[str, Any]:
     """Read the nested dict of a `.toml` or `.json` file; of a run's `config.json`, the settings it was trained with.
 

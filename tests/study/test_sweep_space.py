@@ -8,9 +8,10 @@ import pytest
 
 from textvae.architectures import architectures
 from textvae.errors import ConfigError
+from textvae.layering import dotted, nested
 from textvae.presets import preset_names
 from textvae.settings import resolve, to_dict
-from textvae.study.sweep.space import Choices, Numbers, default_space, dotted, load_space, nested, settings_of
+from textvae.study.sweep.space import Choices, Numbers, default_space, load_space, settings_of
 
 BASE = resolve("rnn")
 

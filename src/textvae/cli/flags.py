@@ -17,6 +17,7 @@ from cyclopts import Group, Parameter, Token
 from textvae.architectures import architectures
 from textvae.config import CorpusSettings, ObjectiveSettings, TrainingSettings
 from textvae.descriptions import ModelSetting, describe, model_fields
+from textvae.layering import dotted, nested
 from textvae.settings import resolve, to_dict
 
 SHORT = {"training.steps": "--steps", "training.epochs": "--epochs", "training.minutes": "--minutes", "corpus.column": "--column"}
@@ -33,21 +34,21 @@ def flags_dataclass() -> type:
     It is built from the settings' own fields and docstrings, so a new setting, or a new architecture's file, is a new flag.
     The defaults its help shows are those of the presets.
     """
-    tree: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     known = tuple(architectures())
     summary = f"Which model. {'; '.join(f'{one.name}: {one.summary}' for one in architectures().values())}."
-    preset = _leaves(to_dict(resolve("default")))
-    _put(tree, "model.architecture", _flag("model.architecture", Literal[known], summary + _default({preset["model.architecture"]})))
-    presets = {name: _leaves(to_dict(resolve(name))) for name in known}
+    preset = dotted(to_dict(resolve("default")))
+    leaves["model.architecture"] = _flag("model.architecture", Literal[known], summary + _default({preset["model.architecture"]}))
+    presets = {name: dotted(to_dict(resolve(name))) for name in known}
     for name, setting in model_fields().items():
         hint = reduce(or_, dict.fromkeys(one.type for one in setting.described))
         defaults = {presets[architecture][name] for architecture in setting.architectures}
-        _put(tree, name, _flag(name, hint, setting.help + _whose(setting) + _default(defaults)))
+        leaves[name] = _flag(name, hint, setting.help + _whose(setting) + _default(defaults))
     for cls, prefix in ((CorpusSettings, "corpus"), (ObjectiveSettings, "objective"), (TrainingSettings, "training")):
         for one in describe(cls, prefix):
             if one.name != "corpus.path":  # a command's own positional argument
-                _put(tree, one.name, _flag(one.name, one.type, one.help + _default({preset[one.name]})))
-    return _dataclass("Flags", tree)
+                leaves[one.name] = _flag(one.name, one.type, one.help + _default({preset[one.name]}))
+    return _dataclass("Flags", nested(leaves))
 
 
 def given(flags: Any) -> dict[str, Any]:
@@ -104,22 +105,6 @@ def _whose(setting: ModelSetting) -> str:
     if not without:
         return ""
     return f" (Not {', '.join(without)}.)" if len(without) <= 2 else f" (Only {', '.join(setting.architectures)}.)"
-
-
-def _put(tree: dict[str, Any], name: str, leaf: Any) -> None:
-    """Set a leaf of a nested dict at its dotted name."""
-    *path, last = name.split(".")
-    for key in path:
-        tree = tree.setdefault(key, {})
-    tree[last] = leaf
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of a nested dict by dotted name."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves.update(_leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return leaves
 
 
 if TYPE_CHECKING:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, final
 
+from textvae.layering import dotted
 from textvae.settings import RunSettings, from_dict, resolve, to_dict
 
 Budget = Literal["smoke", "paper", "best"]
@@ -55,7 +56,7 @@ class Job:
     @property
     def command(self) -> str:
         """What a person types to train the same model."""
-        flags = " ".join(f"--{name} {_typed(value)}" for name, value in _leaves(self.changes) if name != "corpus.path")
+        flags = " ".join(f"--{name} {_typed(value)}" for name, value in dotted(self.changes).items() if name != "corpus.path")
         corpus = Path(self.settings.corpus.path).name
         return f"textvae train {shlex.quote(corpus)} --preset {self.preset} {flags} --out RUN"
 
@@ -80,14 +81,6 @@ class Job:
     def check(self) -> None:
         """Raise `ConfigError` where the settings are no run's."""
         from_dict(to_dict(self.settings))
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _typed(value: Any) -> str:

@@ -69,9 +69,7 @@ class TextFigures:
         return asdict(self)
 
 
-def text_figures(
-    samples: Sequence[str], train: Sequence[str], test: Sequence[str], seed: int = 0, compared: int = COMPARED
-) -> TextFigures:
+def text_figures(samples: Sequence[str], train: Sequence[str], test: Sequence[str], seed: int = 0, compared: int = COMPARED) -> TextFigures:
     """Measure samples beside the training lines and the reference text `test`, which fits the n-gram models.
 
     Two sets of samples compare where `test` and the number of compared lines are the same. `seed` draws the compared lines:

@@ -12,8 +12,9 @@ import torch
 
 from textvae.config import require
 from textvae.data.corpora import Prepared, load_corpus, prepare
+from textvae.layering import dotted
 from textvae.settings import RunSettings, resolve
-from textvae.study.sweep.space import dotted, typed
+from textvae.study.sweep.space import typed
 from textvae.training.objective import check_objective
 from textvae.training.run_folder import RunConfig
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, final, get_args
 from textvae.config import CorpusSettings, ObjectiveSettings, TrainingSettings
 from textvae.descriptions import describe, model_fields
 from textvae.errors import ConfigError, did_you_mean
-from textvae.layering import layered, load_config_file
+from textvae.layering import dotted, layered, load_config_file, nested
 from textvae.settings import RunSettings, from_dict, to_dict
 
 if TYPE_CHECKING:
@@ -121,26 +121,6 @@ def typed(value: Any) -> Any:
     if not isinstance(value, tuple | list):
         return value
     return ",".join(map(str, value)) if len(value) != 1 else value[0]
-
-
-def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested tables by dotted name."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves.update(dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-    return leaves
-
-
-def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `dotted`."""
-    tree: dict[str, Any] = {}
-    for name, value in leaves.items():
-        *path, last = name.split(".")
-        table = tree
-        for key in path:
-            table = table.setdefault(key, {})
-        table[last] = value
-    return tree
 
 
 def settings_of(base: RunSettings, suggestion: Mapping[str, Any]) -> RunSettings:

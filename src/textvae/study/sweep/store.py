@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import numpy as np
 
 from textvae.errors import ConfigError, RunError
+from textvae.layering import dotted
 from textvae.settings import RunSettings, to_dict
-from textvae.study.sweep.space import Space, as_data, dotted
+from textvae.study.sweep.space import Space, as_data
 from textvae.study.sweep.workers import Workers
 
 if TYPE_CHECKING:
