@@ -49,6 +49,23 @@ def append_line(path: Path, line: str) -> None:
         raise RunError(_cannot_write(path, error)) from error
 
 
+def lock(handle: int, wait: bool = True) -> None:
+    """Hold an open file for this process alone, until it is closed; the system lets go of it however the process dies.
+
+    Raises:
+        BlockingIOError: another process holds it, and it is not waited for.
+        RunError: files cannot be locked here.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError) as error:
+        raise RunError(f"files cannot be locked here ({error}): use another disk") from None
+
+
 def _cannot_write(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{path}: the disk is full; what stood there before is untouched: free some space and run again (training with --resume)"

@@ -30,7 +30,7 @@ def test_one_row_and_its_files(smoke: Path, textvae: Command) -> None:
     assert row["printed"]["elbo"] == -32.1391 and row["printed"]["distortion"] == pytest.approx(0.5785 * 16)
     assert row["paper"]["elbo"] == pytest.approx(-row["mean"]["distortion"] / 16 - row["mean"]["rate"])
     record = json.loads((smoke / "results/table1/smoke/rnn-dense-elbo-seed0.json").read_text())
-    assert {"schema", "identity", "command", "commit", "machine", "history", "valid", "test"} <= set(record)
+    assert {"schema", "identity", "command", "commits", "machine", "history", "valid", "test"} <= set(record)
     assert (smoke / "table1-smoke.json").exists() and "RNN (DLS)" in (smoke / "table1-smoke.md").read_text()
 
 
@@ -63,8 +63,12 @@ def test_interrupted_and_started_again_it_ends_with_the_same_table(smoke: Path, 
 def test_mistakes(textvae: Command, tmp_path: Path) -> None:
     assert "has no row 'rnn-dens'. Did you mean 'rnn-dense'" in textvae(*SMOKE[:-1], "rnn-dens", "--out", tmp_path).refused()
     assert "seeds is 0" in textvae(*SMOKE, "--seeds", 0, "--out", tmp_path).refused()
-    told = textvae("reproduce", "table2", "--rows", "lm", "--corpus", tmp_path / "nowhere", "--out", tmp_path).refused()
-    assert "1 of 1 trainings failed" in told or "nowhere" in told
+    told = textvae(
+        "reproduce", "table2", "--budget", "smoke", "--rows", "lm", "--corpus", tmp_path / "nowhere", "--out", tmp_path
+    ).refused()
+    assert told.startswith("1 of 1 trainings failed: lm-elbo-seed0 (") and "nowhere" in told
+    assert "leave out --rows and --seeds" in textvae("reproduce", "figures", "--seeds", 1, "--out", tmp_path).refused()
+    assert "leave out --corpus" in textvae("reproduce", "table1", "--corpus", "tweets32", "--out", tmp_path).refused()
 
 
 def test_figures_are_drawn_of_what_is_there(smoke: Path, textvae: Command) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 
 import textvae
 from textvae.errors import RunError
+from textvae.storage import lock
 from textvae.study.jobs import Job
 from textvae.study.records import Records
 from textvae.study.reproduce import write_page
 from textvae.study.runner import Standing, finish
 from textvae.study.summaries import summaries
 from textvae.study.tables import TABLE1
+from textvae.study.worker import complete
 from textvae.training.hooks import Hook
 
 TINY = {
@@ -52,7 +55,8 @@ def test_the_record_of_a_row(study: Path) -> None:
     assert record["schema"] == 1 and record["identity"] == job().identity
     assert {"row": "rnn-dense", "variant": "elbo", "seed": 0, "budget": "smoke", "table": "table1"}.items() <= record.items()
     assert record["command"].startswith("textvae train sinusoids --preset best/toy/rnn-dense ")
-    assert record["commit"] and {"processor", "cores", "threads", "torch"} == set(record["machine"])
+    assert len(record["commits"]) == 1 and record["mixture"] is None
+    assert {"processor", "cores", "threads", "torch", "precision", "kernel"} == set(record["machine"])
     assert [point["step"] for point in record["history"]] == [2, 4, 6] and record["steps"] == 6
     assert set(record["history"][0]) == {"step", "beta", "distortion", "rate", "rate_per_rung"}
     assert record["valid"]["split"] == "valid" and record["test"]["split"] == "test"
@@ -94,6 +98,37 @@ def test_a_training_that_fails_is_told_and_the_others_are_done(tmp_path: Path) -
     assert Records(tmp_path).find(job(1)) is not None
 
 
+def test_how_many_threads_a_training_gets_does_not_depend_on_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    finish([job(0), job(1)], tmp_path / "two", processes=2)
+    finish([job(0)], tmp_path / "one", processes=2)
+    two, one = (Records(tmp_path / name).find(job(0)) for name in ("two", "one"))
+    assert two is not None and one is not None and two["machine"]["threads"] == one["machine"]["threads"] == 1
+
+
+def test_two_processes_do_not_train_one_run(tmp_path: Path) -> None:
+    run = Records(tmp_path).run(job())
+    run.parent.mkdir(parents=True)
+    with open(f"{run}.lock", "w") as held:
+        lock(held.fileno())
+        with pytest.raises(RunError, match="is being trained by another process"):
+            complete(job(), Records(tmp_path))
+
+
+def test_a_model_that_is_wanted_again_is_trained_and_not_scored_again(study: Path, tmp_path: Path) -> None:
+    records = Records(Path(shutil.copytree(study, tmp_path / "study")))
+    assert records.has_model(job())
+    shutil.rmtree(records.run(job()))
+    before = records.path(job()).read_bytes()
+    assert not records.has_model(job())
+    finish([job()], records.folder, done=records.has_model)
+    assert records.has_model(job()) and records.path(job()).read_bytes() == before
+    state = records.run(job()) / "training.json"
+    state.write_text(state.read_text().replace('"finished": true', '"finished": false'))
+    assert not records.has_model(job()), "a model that is half trained"
+
+
 def test_a_damaged_record_is_told(tmp_path: Path) -> None:
     path = Records(tmp_path).path(job())
     path.parent.mkdir(parents=True)
@@ -117,6 +152,6 @@ def test_the_page_of_two_seeds(study: Path) -> None:
 def test_less_of_both_than_the_printed_row(study: Path) -> None:
     record = Records(study).find(job())
     assert record is not None
-    for distortion, dominates in ((9.2, True), (9.3, False)):  # printed: 0.5785 * 16 = 9.256
-        (row,) = summaries(TABLE1, [{**record, "test": {**record["test"], "distortion": distortion, "rate": 3.0}}])
+    for distortion, rate, dominates in ((9.2, 3.0, True), (9.3, 3.0, False), (9.2, 0.9, False)):  # printed: 0.5785 * 16 = 9.256
+        (row,) = summaries(TABLE1, [{**record, "test": {**record["test"], "distortion": distortion, "rate": rate}}])
         assert row.dominates is dominates

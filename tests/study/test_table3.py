@@ -11,7 +11,7 @@ import pytest
 import textvae
 from textvae import TextVAE
 from textvae.errors import ConfigError
-from textvae.evaluation.text.figures import text_figures
+from textvae.evaluation.text.metrics import text_metrics
 from textvae.study.table3 import SHOWN, STEPS, table3, table3_markdown
 
 WORDS = ["oak", "elm", "ash", "fir", "yew", "box", "bay", "may", "sun", "sea", "sky", "fog"]
@@ -46,7 +46,7 @@ def test_rows_are_of_the_models_own_strings(models: dict[str, TextVAE], table: d
     drawn = vae.sample(40, temperature=1.0, seed=0)
     assert row["samples"] == drawn[:SHOWN]
     assert table["compared"] == len(SPLITS["valid"]) == 36
-    assert row["figures"] == text_figures(drawn, SPLITS["train"], SPLITS["test"], compared=36).to_dict()
+    assert row["metrics"] == text_metrics(drawn, SPLITS["train"], SPLITS["test"], compared=36).to_dict()
     assert [pair["input"] for pair in row["reconstructions"]] == SPLITS["test"][:SHOWN]
     assert [pair["output"] for pair in row["reconstructions"]] == vae.reconstruct(SPLITS["test"][:SHOWN])
     assert row["interpolation"] == vae.interpolate(SPLITS["test"][0], SPLITS["test"][1], steps=STEPS)
@@ -70,7 +70,7 @@ def test_it_is_plain_data_and_a_seed_gives_the_same_again(models: dict[str, Text
 def test_markdown_has_a_column_a_set_and_every_string(table: dict[str, Any]) -> None:
     text = table3_markdown(table)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert rows[0] == "| figure | real valid text | real test text | rnn &#124; dense | lm |"
+    assert rows[0] == "| metric | real valid text | real test text | rnn &#124; dense | lm |"
     assert {row.count(" | ") for row in rows} == {4}
     assert "| words that stand in the training text | 100.0% | 100.0% |" in text
     for row in table["models"].values():

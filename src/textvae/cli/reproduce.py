@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from textvae.cli.output import note, print_json, print_lines, print_table
+from textvae.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,14 +60,15 @@ def reproduce(
     from textvae.study.reproduce import reproduce_table, reproduce_table3
     from textvae.study.tables import TABLES
 
+    if (rows or seeds is not None) and (what == "figures" or what.startswith("table3")):
+        raise ConfigError(f"{what} is made of the first seeds of all rows: leave out --rows and --seeds")
     told: Any
     try:
         with _progress() as report:
             if what == "figures":
                 told = _figures(out, budget, corpus, processes, report)
             elif what in ("table3", "table3-long"):
-                table = TABLES[what.replace("table3", "table2")]
-                told = reproduce_table3(table, budget, out, corpus, processes, report, lambda what: note(f"measuring {what}"))
+                told = reproduce_table3(TABLES[what.replace("table3", "table2")], budget, out, corpus, processes, report, _measuring)
             else:
                 found = reproduce_table(TABLES[what], budget, out, corpus, tuple(rows or ()), seeds, processes, report)
                 told = [one.to_dict() for one in found]
@@ -84,13 +86,19 @@ def reproduce(
         note(f"the whole page is {page}")
 
 
+def _measuring(what: str) -> None:
+    note(f"measuring {what}")
+
+
 def _figures(out: Path, budget: Budget, corpus: str | None, processes: int | None, report: Progress) -> dict[str, Any]:
     """Train the model of the latent plane, draw all there is to draw, and say what could not be drawn."""
+    from textvae.plots import pyplot
     from textvae.study.figures.chosen import plane_job
     from textvae.study.figures.draw import draw
     from textvae.study.records import Records
     from textvae.study.runner import finish
 
+    pyplot()  # what is missing is told before hours of training
     finish([plane_job(budget)], out, processes, report, done=Records(out).has_model)
     drawn = draw(out, budget, corpus, tell=note)
     for name, why in drawn.missing.items():

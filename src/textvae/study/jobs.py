@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from textvae.layering import dotted
-from textvae.settings import RunSettings, from_dict, resolve, to_dict
+from textvae.settings import RunSettings, resolve, to_dict
 
 Budget = Literal["smoke", "paper", "best"]
 """smoke: minutes, to see that it runs; paper: the study's sizes and recipe; best: ours within the same parameters."""
@@ -77,10 +77,6 @@ class Job:
     def from_dict(cls, data: Mapping[str, Any]) -> Job:
         """The job of `to_dict`'s data."""
         return cls(**data)
-
-    def check(self) -> None:
-        """Raise `ConfigError` where the settings are no run's."""
-        from_dict(to_dict(self.settings))
 
 
 def _typed(value: Any) -> str:

@@ -18,6 +18,12 @@ SHOWN = 3
 """Lines and samples of a component that are shown: the first ones."""
 
 
+def has_mixture(vae: TextVAE) -> bool:
+    """Whether a model has what the report is about: a mixture prior over a single latent."""
+    latents = vae.model.latents
+    return len(latents.shapes) == 1 and isinstance(latents.prior, MixturePrior)
+
+
 @torch.no_grad()
 def mixture_report(vae: TextVAE, lines: Sequence[str], seed: int = 0) -> dict[str, Any]:
     """Which components a model uses, on held-out lines; plain data:

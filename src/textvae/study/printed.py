@@ -36,9 +36,9 @@ class Printed:
         """What the two figures make in one unit, nats a sequence."""
         return -(self.distortion + self.rate)
 
-    def dominated_by(self, distortion: float, rate: float) -> bool:
-        """Whether a model with these two, nats a sequence, has less of both."""
-        return distortion < self.distortion and rate < self.rate
+    def dominated_by(self, distortion: float, rate: float, least_rate: float = 0.0) -> bool:
+        """Whether a model with these two, nats a sequence, has less of both, and a rate of at least `least_rate`."""
+        return distortion < self.distortion and least_rate <= rate < self.rate
 
 
 def _toy(elbo: float, reconstruction: float, kl: float) -> Printed:

@@ -1,8 +1,8 @@
 """One training done: a JSON file under `results/`, kept so that no row is ever trained twice for the same settings.
 
 {"schema": 1, "table", "budget", "row", "variant", "seed", "preset", "changes",     the job
- "identity": hash of the settings, "objective": {...}, "command": what trains it again, "commit": of textvae's source,
- "machine": {"processor", "cores", "threads", "torch"}, "parameters", "steps", "training_seconds",
+ "identity": hash of the settings, "objective": {...}, "command": what trains it again, "commits": of textvae's source, at each start,
+ "machine": {"processor", "cores", "threads", "torch", "precision", "kernel"}, "parameters", "steps", "training_seconds",
  "history": [{"step", "beta", "distortion", "rate", "rate_per_rung"}],               on valid
  "valid": {...}, "test": {...}}                                                      as `textvae evaluate --json` prints
 """
@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
 
 import textvae
+from textvae.config import TrainingSettings
 from textvae.errors import RunError
 from textvae.storage import write_json
 from textvae.study.jobs import Job
@@ -47,14 +47,16 @@ class Records:
             return None
         try:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            same = record["identity"] == job.identity and record["schema"] == SCHEMA
+            same, newer = record["identity"] == job.identity, record["schema"] > SCHEMA
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path} is damaged ({error}): remove it, and its row is trained again") from error
+        if newer:
+            raise RunError(f"{path} has schema {record['schema']}, this textvae reads up to {SCHEMA}: install a newer textvae")
         return record if same else None
 
     def has_model(self, job: Job) -> bool:
-        """Whether a job is done and its model is still here: records travel with a repository, runs do not."""
-        return self.find(job) is not None and (self.run(job) / "weights.safetensors").exists()
+        """Whether a job is done and its whole model is still here: records travel with a repository, runs do not."""
+        return self.find(job) is not None and is_finished(self.run(job))
 
     def keep(self, job: Job, record: dict[str, Any]) -> None:
         """Write a job's record."""
@@ -63,10 +65,10 @@ class Records:
 
 def source_revision() -> str:
     """The revision of textvae's own source, with `+` where files were changed since; its version where it is no repository."""
+    if _git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return f"textvae {version('textvae')}"  # installed, perhaps inside somebody else's repository
     head, changed = _git("rev-parse", "--short=12", "HEAD"), _git("status", "--porcelain", ".")
-    if head is None:
-        return f"textvae {version('textvae')}"
-    return head + ("+" if changed else "")
+    return f"{head}+" if changed else str(head)
 
 
 def _git(*arguments: str) -> str | None:
@@ -79,18 +81,25 @@ def _git(*arguments: str) -> str | None:
     return None if told.returncode else told.stdout.strip()
 
 
-def machine() -> dict[str, Any]:
-    """What a training's seconds were measured on."""
+def machine(settings: TrainingSettings) -> dict[str, Any]:
+    """What a training runs on, which decides its seconds and its last digits."""
     import torch
 
-    return {"processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    from textvae.doctor import processor
+    from textvae.nn.kernel.compiling import kernel
+    from textvae.training.engine import chosen_device, chosen_precision
+
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "precision": chosen_precision(settings, chosen_device(settings)),
+        "kernel": kernel().library is not None,
+    }
 
 
-def _processor() -> str:
-    """The processor's name, as well as the system tells it."""
-    listed = Path("/proc/cpuinfo")
-    if listed.exists():
-        for line in listed.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def is_finished(run: Path) -> bool:
+    """Whether a run was trained to its end: weights are written from the first look at valid on."""
+    state = run / "training.json"
+    return state.exists() and bool(json.loads(state.read_text(encoding="utf-8"))["finished"])

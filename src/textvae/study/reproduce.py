@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import textvae
 from textvae.config import require
+from textvae.evaluation.text.diversity import sentence_bleu
 from textvae.storage import write_atomically, write_json
 from textvae.study.jobs import Budget, Job
-from textvae.study.mixture import mixture_markdown, mixture_report
+from textvae.study.mixture import mixture_markdown
 from textvae.study.pages.tables import page
 from textvae.study.records import Records
 from textvae.study.runner import Progress, finish
-from textvae.study.summaries import Summary, summaries
+from textvae.study.summaries import Summary, best_first, summaries
 from textvae.study.table3 import table3, table3_markdown
 from textvae.study.tables import Table, jobs
 
@@ -47,29 +48,36 @@ def reproduce_table(
     """
     require(seeds is None or seeds >= 1, f"seeds is {seeds}: must be at least 1")
     require(processes is None or processes >= 1, f"processes is {processes}: must be at least 1")
-    finish(jobs(table, budget, corpus, tuple(rows), seeds), out, processes, progress)
-    return write_page(table, budget, out, jobs(table, budget, corpus))
+    wanted = jobs(table, budget, corpus)
+    try:
+        finish(jobs(table, budget, corpus, tuple(rows), seeds), out, processes, progress)
+    finally:  # what is done is shown, whatever became of the rest
+        found = write_page(table, budget, out, wanted, corpus)
+    return found
 
 
-def write_page(table: Table, budget: Budget, out: Path, wanted: Sequence[Job]) -> list[Summary]:
+def write_page(table: Table, budget: Budget, out: Path, wanted: Sequence[Job], corpus: str | None = None) -> list[Summary]:
     """Write the page and the JSON of the records that are there, and return their summaries."""
-    records = Records(out)
-    found = summaries(table, [record for record in map(records.find, wanted) if record is not None])
-    command = f"textvae reproduce {table.name} --budget {budget} --out {out}"
-    text = "\n".join([page(table, budget, found, command), *_mixtures(records, wanted)])
+    records = [record for record in map(Records(out).find, wanted) if record is not None]
+    found = summaries(table, records)
+    command = command_of(table.name, budget, corpus)
+    text = "\n".join([page(table, budget, found, command), *_mixtures(records)])
     write_atomically(out / f"{table.name}-{budget}.md", text.encode())
     told = {"schema": 1, "table": table.name, "budget": budget, "command": command, "rows": [one.to_dict() for one in found]}
     write_json(out / f"{table.name}-{budget}.json", told)
     return found
 
 
-def _mixtures(records: Records, wanted: Sequence[Job]) -> Iterator[str]:
-    """A section on the components of every model with a mixture prior that is still here, from the lines of valid."""
-    for job in wanted:
-        latent = getattr(job.settings.model, "latent", None)
-        if latent is not None and latent.prior == "mixture" and records.has_model(job):
-            vae = textvae.load(records.run(job))
-            yield mixture_markdown(f"What the mixture of `{job.row}` has learned", mixture_report(vae, vae.prepared().lines["valid"]))
+def command_of(what: str, budget: Budget, corpus: str | None) -> str:
+    """What a person types for the same page; where the corpus and the folder lie on this machine is left out."""
+    return f"textvae reproduce {what} --budget {budget}" + (f" --corpus {Path(corpus).name}" if corpus else "") + " --out DIR"
+
+
+def _mixtures(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A section on the components of every mixture prior."""
+    for record in records:
+        if record["mixture"] is not None:
+            yield mixture_markdown(f"What the mixture of `{record['row']}` has learned", record["mixture"])
 
 
 BEST_ROWS = 3
@@ -92,18 +100,19 @@ def reproduce_table3(
     Raises:
         UserError, KeyboardInterrupt: as `reproduce_table`.
     """
+    sentence_bleu()  # what is missing is told before hours of training
     wanted = [job for job in jobs(table, budget, corpus, seeds=1) if job.variant == "elbo"]
+    by_row = {job.row: job for job in wanted}
+    best = best_first(finish(wanted, out, processes, progress))[:BEST_ROWS]
+    shown = [by_row[row] for row in [*(record["row"] for record in best), "lm"] if row in by_row]
     records = Records(out)
-    found = finish(wanted, out, processes, progress)
-    by_elbo = sorted(zip(wanted, found, strict=True), key=lambda pair: -pair[1]["valid"]["elbo"])
-    best = [job for job, _ in by_elbo if job.row != "lm"][:BEST_ROWS]
-    shown = [*best, *(job for job in wanted if job.row == "lm")]
     finish(shown, out, processes, progress, done=records.has_model)
     models = {f"{table.row(job.row).label}, {job.row}": textvae.load(records.run(job)) for job in shown}
-    measured = table3(models, next(iter(models.values())).prepared().lines, samples=30 if budget == "smoke" else 1_000, tell=tell)
-    name = f"table3-{budget}" if table.name == "table2" else f"table3-long-{budget}"
-    command = f"textvae reproduce {name.removesuffix(f'-{budget}')} --budget {budget} --out {out}"
-    title = f"# Table 3: what the best models of {table.title[0].lower()}{table.title[1:]} write, budget `{budget}`\n\n    {command}\n\n"
-    write_atomically(out / f"{name}.md", (title + table3_markdown(measured)).encode())
-    write_json(out / f"{name}.json", measured)
+    lines = next(iter(models.values())).prepared(corpus).lines
+    measured = table3(models, lines, samples=30 if budget == "smoke" else 1_000, tell=tell)
+    what = table.name.replace("table2", "table3")
+    title = f"# Table 3: what the best models of {table.title[0].lower()}{table.title[1:]} write, budget `{budget}`"
+    text = f"{title}\n\n    {command_of(what, budget, corpus)}\n\n{table3_markdown(measured)}"
+    write_atomically(out / f"{what}-{budget}.md", text.encode())
+    write_json(out / f"{what}-{budget}.json", measured)
     return measured

@@ -56,8 +56,10 @@ class _Worker:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def told_last(self) -> str:
-        """The last line the process wrote: the mistake, where it ended with one."""
+    def why(self) -> str:
+        """Why the process failed: the signal that ended it, or the last line it wrote."""
+        if self.process.returncode < 0:
+            return f"ended by signal {-self.process.returncode}; if memory ran out, try fewer --processes"
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return next((line for line in reversed(lines) if line.strip()), "it said nothing")
 
@@ -72,7 +74,7 @@ def finish(
     """Do all jobs that are not done yet, and return the records of all, in their order.
 
     Args:
-        jobs: what to train; checked before the first one starts.
+        jobs: what to train; their settings are checked before the first one starts.
         folder: of the study: `results/` keeps the records, `runs/` the models and their logs.
         processes: so many at a time, each with its share of the cores; by default one a core.
         progress: told where the work stands.
@@ -83,15 +85,13 @@ def finish(
         RunError: some jobs failed (the others were done all the same).
         KeyboardInterrupt: stopped; every training under way was saved and is gone on with the next time.
     """
-    for job in jobs:
-        job.check()
     records = Records(folder)
     done = done or (lambda job: records.find(job) is not None)
     waiting = [job for job in jobs if not done(job)]
-    at_once = max(1, min(processes or os.cpu_count() or 1, len(waiting)))
-    threads = max(1, (os.cpu_count() or 1) // at_once)
+    at_once = processes or cores()
+    threads = max(1, cores() // at_once)  # whatever is left to do: how sums are split up decides their last bit
     running: list[_Worker] = []
-    failed: list[str] = []
+    failed: dict[str, str] = {}
     finished, told = len(jobs) - len(waiting), -TELL_SECONDS
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -101,8 +101,8 @@ def finish(
             time.sleep(LOOK_SECONDS)
             ended = [worker for worker in running if worker.process.poll() is not None]
             running = [worker for worker in running if worker not in ended]
+            failed |= {worker.job.name: worker.why() for worker in ended if worker.process.returncode}
             finished += len(ended)
-            failed += [f"{worker.job.name} ({worker.told_last()})" for worker in ended if worker.process.returncode]
             if progress is not None and (ended or time.monotonic() - told > TELL_SECONDS):
                 told = time.monotonic()
                 progress(_standing(finished, len(jobs), running, records))
@@ -110,8 +110,14 @@ def finish(
         _stop(running)
         signal.signal(signal.SIGTERM, before)
     if failed:
-        raise RunError(f"{len(failed)} of {len(jobs)} trainings failed: {'; '.join(failed)}. Run again to repeat them; logs: {folder}/runs")
+        told_of = "; ".join(f"{name} ({why})" for name, why in failed.items())
+        raise RunError(f"{len(failed)} of {len(jobs)} trainings failed: {told_of}. Run again to repeat them; logs: {folder}/runs")
     return [record for record in map(records.find, jobs) if record is not None]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _started(job: Job, records: Records, threads: int) -> _Worker:
@@ -124,7 +130,7 @@ def _started(job: Job, records: Records, threads: int) -> _Worker:
     # A person who has set the threads has a reason, such as other work on the same cores.
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-m", "textvae.study.worker", str(records.folder), str(job_file)]
-    with log.open("ab") as out:
+    with log.open("wb") as out:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
@@ -140,11 +146,14 @@ def _stop(running: Sequence[_Worker]) -> None:
     """Ask every process to save and end, and wait for it."""
     for worker in running:
         worker.process.send_signal(signal.SIGTERM)  # a process begun in the background may ignore SIGINT
+    impatient = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave them behind
     for worker in running:
         try:
             worker.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             worker.process.kill()
+            worker.process.wait()
+    signal.signal(signal.SIGINT, impatient)
 
 
 def _standing(done: int, total: int, running: Sequence[_Worker], records: Records) -> Standing:

@@ -42,6 +42,9 @@ class Summary:
     sd: dict[str, float | None]
     """Standard deviation over seeds; None for a single one."""
 
+    standard_error: float
+    """Of the ELBO of one run, over the sequences of test (a mean over seeds): how far another test set of this size would move it."""
+
     rate_per_rung: tuple[float, ...]
     active_units_per_rung: tuple[float, ...]
     character_accuracy: float
@@ -57,7 +60,8 @@ class Summary:
     commits: tuple[str, ...]
     printed: Printed | None
     dominates: bool | None
-    """Whether distortion and rate both lie below the printed ones; None where nothing was printed."""
+    """Whether distortion and rate both lie below the printed ones, the rate at or above the table's least one; None where
+    nothing was printed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON; the printed row with what it says in nats a sequence."""
@@ -76,6 +80,12 @@ def summaries(table: Table, records: Sequence[Mapping[str, Any]]) -> list[Summar
     return [_summary(table, group) for _, group in sorted(groups.items(), key=lambda item: order.index(item[0][0]))]
 
 
+def best_first(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The records of variant `elbo` whose latent is used, the highest ELBO on valid first."""
+    used = [record for record in records if record["variant"] == "elbo" and record["valid"]["active_units"]]
+    return sorted(used, key=lambda record: -record["valid"]["elbo"])
+
+
 def _summary(table: Table, group: Sequence[Mapping[str, Any]]) -> Summary:
     first, tests = group[0], [record["test"] for record in group]
     row = table.row(first["row"])
@@ -91,6 +101,7 @@ def _summary(table: Table, group: Sequence[Mapping[str, Any]]) -> Summary:
         seeds=tuple(record["seed"] for record in group),
         mean=means,
         sd={name: _sd([test[name] for test in tests]) for name in MEASURED},
+        standard_error=mean(test["standard_error"]["elbo"] for test in tests),
         rate_per_rung=_columns([test["rate_per_rung"] for test in tests]),
         active_units_per_rung=_columns([test["active_units_per_rung"] for test in tests]),
         character_accuracy=mean(test["reconstruction"]["character_accuracy"] for test in tests),
@@ -99,9 +110,9 @@ def _summary(table: Table, group: Sequence[Mapping[str, Any]]) -> Summary:
         parameters=first["parameters"],
         steps=first["steps"],
         seconds=mean(record["training_seconds"] for record in group),
-        commits=tuple(dict.fromkeys(record["commit"] for record in group)),
+        commits=tuple(dict.fromkeys(commit for record in group for commit in record["commits"])),
         printed=row.printed,
-        dominates=row.printed.dominated_by(distortion, rate) if row.printed else None,
+        dominates=row.printed.dominated_by(distortion, rate, table.least_rate) if row.printed else None,
     )
 
 

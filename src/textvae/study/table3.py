@@ -1,4 +1,4 @@
-"""Table 3: samples, reconstructions and interpolations of trained models, with figures beside those of real text."""
+"""Table 3: samples, reconstructions and interpolations of trained models, with metrics beside those of real text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from textvae.api import TextVAE
 from textvae.config import require
-from textvae.evaluation.text.figures import COMPARED, DISTINCT_DRAWN, real_figures, text_figures
+from textvae.evaluation.text.metrics import COMPARED, DISTINCT_DRAWN, real_metrics, text_metrics
 from textvae.evaluation.text.novelty import LONG
 from textvae.evaluation.text.perplexity import CHARACTER_ORDER, WORD_ORDER
 
@@ -34,13 +34,13 @@ def table3(
     """Measure models by label, on the splits train, valid and test of one corpus; returns plain data:
 
         {"schema": 1, "samples": int, "compared": int, "seed": int, "temperature": 1.0,
-         "real": {"real valid text": FIGURES, "real test text": FIGURES},
-         "models": {label: {"figures": FIGURES,
+         "real": {"real valid text": METRICS, "real test text": METRICS},
+         "models": {label: {"metrics": METRICS,
                             "samples": [str],                                          the first SHOWN of those measured
                             "reconstructions": [{"input", "output", "distortion", "rate"}],   of the first SHOWN test lines
                             "interpolation": [str]}}}                                  STEPS strings from test line 1 to 2
 
-    FIGURES is `TextFigures.to_dict`. Samples are of z from the prior, drawn at temperature 1 with the seed; reconstructions are
+    METRICS is `TextMetrics.to_dict`. Samples are of z from the prior, drawn at temperature 1 with the seed; reconstructions are
     greedy from posterior means; the interpolation is linear between the posterior means of the first two test lines. A
     model without a latent has neither. Nothing is chosen by its looks.
 
@@ -53,13 +53,13 @@ def table3(
     tell = tell or (lambda what: None)
     compared = min(compared, samples, len(valid), len(test))
     tell("real text")
-    real = {name: figures.to_dict() for name, figures in real_figures(train, valid, test, seed, compared).items()}
+    real = {name: metrics.to_dict() for name, metrics in real_metrics(train, valid, test, seed, compared).items()}
     rows = {}
     for label, model in models.items():
         tell(label)
         drawn = model.sample(samples, temperature=1.0, seed=seed)
-        figures = text_figures(drawn, train, test, seed, compared)
-        rows[label] = {"figures": figures.to_dict(), "samples": drawn[:SHOWN], **_through_latent(model, test)}
+        metrics = text_metrics(drawn, train, test, seed, compared)
+        rows[label] = {"metrics": metrics.to_dict(), "samples": drawn[:SHOWN], **_through_latent(model, test)}
     return {
         "schema": SCHEMA,
         "samples": samples,
@@ -81,9 +81,9 @@ def _through_latent(model: TextVAE, test: Sequence[str]) -> dict[str, Any]:
 
 
 def table3_markdown(table: Mapping[str, Any]) -> str:
-    """What `table3` returned as Markdown: the figures, one column a set of strings, then each model's strings."""
-    figures = {**table["real"], **{label: row["figures"] for label, row in table["models"].items()}}
-    parts = ["## Figures", _figures_markdown(figures), _explanation(table)]
+    """What `table3` returned as Markdown: the metrics, one column a set of strings, then each model's strings."""
+    metrics = {**table["real"], **{label: row["metrics"] for label, row in table["models"].items()}}
+    parts = ["## Metrics", _metrics_markdown(metrics), _explanation(table)]
     for label, row in table["models"].items():
         parts += [f"## {label}", f"The first {len(row['samples'])} samples (Gaussian noise, temperature 1, seed {table['seed']}):"]
         parts.append(_block(row["samples"]))
@@ -95,30 +95,30 @@ def table3_markdown(table: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _figures_markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """One column a set of strings, one row a figure."""
-    columns = {name: dict(_shown(row)) for name, row in figures.items()}
-    rows = [["figure", *columns], ["---", *["---:"] * len(columns)]]
-    rows += [[figure, *(column[figure] for column in columns.values())] for figure in next(iter(columns.values()))]
+def _metrics_markdown(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """One column a set of strings, one row a metric."""
+    columns = {name: dict(_shown(row)) for name, row in metrics.items()}
+    rows = [["metric", *columns], ["---", *["---:"] * len(columns)]]
+    rows += [[metric, *(column[metric] for column in columns.values())] for metric in next(iter(columns.values()))]
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows)
 
 
-def _shown(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Figures in the order they are printed, as (name, value)."""
+def _shown(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Metrics in the order they are printed, as (name, value)."""
     return [
-        ("lines", f"{figures['samples']:,}"),
-        ("characters a line", f"{figures['mean_characters']:.1f}"),
-        ("words a line", f"{figures['mean_words']:.2f}"),
-        ("words that stand in the training text", f"{figures['known_words']:.1%}"),
-        *((f"distinct-{n}", f"{share:.3f}") for n, share in enumerate(figures["distinct"], 1)),
-        ("self-BLEU", f"{figures['self_bleu']:.1f}"),
-        ("copied from train", f"{figures['copied']:.1%}"),
-        (f"copied, of those over {LONG} characters", f"{figures['copied_long']:.2%} of {figures['long_samples']:,}"),
-        ("edits to the nearest training line", f"{figures['nearest']:.3f}"),
-        ("perplexity a character under the reference", _cost(figures["characters"])),
-        ("perplexity a character of the reference under these lines", _cost(figures["characters_reverse"])),
-        ("perplexity a word under the reference", _cost(figures["words"])),
-        ("perplexity a word of the reference under these lines", _cost(figures["words_reverse"])),
+        ("lines", f"{metrics['samples']:,}"),
+        ("characters a line", f"{metrics['mean_characters']:.1f}"),
+        ("words a line", f"{metrics['mean_words']:.2f}"),
+        ("words that stand in the training text", f"{metrics['known_words']:.1%}"),
+        *((f"distinct-{n}", f"{share:.3f}") for n, share in enumerate(metrics["distinct"], 1)),
+        ("self-BLEU", f"{metrics['self_bleu']:.1f}"),
+        ("copied from train", f"{metrics['copied']:.1%}"),
+        (f"copied, of those over {LONG} characters", f"{metrics['copied_long']:.2%} of {metrics['long_samples']:,}"),
+        ("edits to the nearest training line", f"{metrics['nearest']:.3f}"),
+        ("perplexity a character under the reference", _cost(metrics["characters"])),
+        ("perplexity a character of the reference under these lines", _cost(metrics["characters_reverse"])),
+        ("perplexity a word under the reference", _cost(metrics["words"])),
+        ("perplexity a word of the reference under these lines", _cost(metrics["words_reverse"])),
     ]
 
 

@@ -1,1 +1,1 @@
-"""What can be counted on strings alone: words known, diversity, novelty, n-gram perplexity, and all of it in `figures`."""
+"""What can be counted on strings alone: words known, diversity, novelty, n-gram perplexity, and all of it in `metrics`."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from textvae.config import require
 from textvae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.bleu import BLEU
 
 
 def distinct(lines: Sequence[str], n: int, drawn: int) -> float:
@@ -43,6 +47,17 @@ def _chance_to_miss(count: int, drawn: int, total: int) -> float:
     return math.comb(total - count, drawn) / math.comb(total, drawn)
 
 
+def sentence_bleu() -> BLEU:
+    """BLEU-4 of one line, on white-space words; raises `ConfigError` where sacrebleu is not installed."""
+    try:
+        from sacrebleu.metrics.bleu import BLEU
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "self-BLEU needs sacrebleu, which is not installed; install the extra: pip install '.[study]' in textvae's folder"
+        ) from None
+    return BLEU(tokenize="none", effective_order=True)
+
+
 def self_bleu(lines: Sequence[str]) -> float:
     """Mean BLEU-4 (0 to 100) of a line with all others as its references (Zhu et al. 2018, Texygen): high where lines repeat each other.
 
@@ -54,11 +69,5 @@ def self_bleu(lines: Sequence[str]) -> float:
         ConfigError: fewer than two lines, or sacrebleu is not installed.
     """
     require(len(lines) >= 2, f"self-BLEU compares lines with each other, and there are {len(lines)}: give at least two")
-    try:
-        from sacrebleu.metrics.bleu import BLEU
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "self-BLEU needs sacrebleu, which is not installed; install the extra: pip install '.[study]' in textvae's folder"
-        ) from None
-    bleu, lines = BLEU(tokenize="none", effective_order=True), list(lines)
+    bleu, lines = sentence_bleu(), list(lines)
     return sum(bleu.sentence_score(line, lines[:i] + lines[i + 1 :]).score for i, line in enumerate(lines)) / len(lines)

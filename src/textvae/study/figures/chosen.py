@@ -12,7 +12,8 @@ from textvae.errors import RunError
 from textvae.layering import layered
 from textvae.study.jobs import Budget, Job
 from textvae.study.records import Records
-from textvae.study.tables import SMOKE, SMOKE_SAMPLES, TABLE1, Table, jobs
+from textvae.study.summaries import best_first
+from textvae.study.tables import SMOKE, SMOKE_SAMPLES, Table, jobs
 
 Record = Mapping[str, Any]
 """As `records.py` lays it out."""
@@ -47,13 +48,9 @@ class Chosen:
     corpus: str | None
     """Where the tweets lie, if not where the presets say."""
 
-    def corpus_of(self, table: Table) -> str | None:
-        """The corpus that a table's jobs were told; the toy set is drawn, not read."""
-        return None if table.presets == TABLE1.presets else self.corpus
-
     def records(self, table: Table) -> list[Record]:
         """The records of a table's jobs that are done, in the table's order. Raises `RunError` where none is."""
-        found = [self._records.find(job) for job in jobs(table, self.budget, self.corpus_of(table))]
+        found = [self._records.find(job) for job in jobs(table, self.budget, None if table.drawn else self.corpus)]
         order = [row.name for row in table.rows]
         kept = [record for record in found if record is not None]
         if not kept:
@@ -62,11 +59,11 @@ class Chosen:
         return sorted(kept, key=lambda record: order.index(record["row"]))
 
     def best(self, table: Table) -> Record:
-        """The record with the highest ELBO on valid among those whose latent is used; raises `RunError` where there is none."""
-        return max(self._with_latent(table), key=lambda record: record["valid"]["elbo"])
+        """The first of `best_first`; raises `RunError` where there is none."""
+        return best_first(self._with_latent(table))[0]
 
     def closest(self, table: Table) -> Record:
-        """The record with the least distortion on valid; raises `RunError` where there is none."""
+        """The record with the least distortion on valid, of any variant; raises `RunError` where there is none."""
         return min(self._with_latent(table), key=lambda record: record["valid"]["distortion"])
 
     def plane(self) -> TextVAE:
@@ -81,9 +78,9 @@ class Chosen:
         return load(self._records.run(Job.from_dict({field.name: record[field.name] for field in fields(Job)})))
 
     def _with_latent(self, table: Table) -> list[Record]:
-        found = [record for record in self.records(table) if record["test"]["latent_units"]]
+        found = [record for record in self.records(table) if record["valid"]["active_units"]]
         if not found:
-            raise RunError(f"no record of {table.name} has a latent: train another row than lm")
+            raise RunError(f"no record of {table.name} has an active unit: train another row than lm")
         return found
 
     @property

@@ -13,6 +13,7 @@ from textvae.storage import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
@@ -24,6 +25,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 NATS = "nats a sequence"
+RATE_AXIS = f"rate KL[q‖p], {NATS}"
+DISTORTION_AXIS = f"distortion −log p(x|z), {NATS}"
+
+EQUAL_ELBO: dict[str, Any] = {"color": "#B4B4B4", "linewidth": 0.8, "linestyle": ":", "zorder": 1}
 
 FORMATS = (".png", ".svg")
 
@@ -50,11 +55,17 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def picture(folder: Path, name: str, size: tuple[float, float], rows: int = 1, columns: int = 1, **layout: Any) -> Iterator[Any]:
-    """Open a picture, and write it as `figures/NAME.png` (150 dots an inch) and `.svg` where it is drawn without a mistake.
+    """Open a picture of the study, written as `figures/NAME.png` and `.svg` of its folder; more as `drawing`."""
+    with drawing(paths(folder, name), size, rows, columns, **layout) as opened:
+        yield opened
+
+
+@contextmanager
+def drawing(files: Sequence[Path], size: tuple[float, float], rows: int = 1, columns: int = 1, **layout: Any) -> Iterator[Any]:
+    """Open a picture, and write it to files where it is drawn without a mistake.
 
     Args:
-        folder: of the study.
-        name: the file's, without its ending.
+        files: .png (150 dots an inch), .svg or .pdf.
         size: width and height, inches.
         rows: of panels.
         columns: of panels.
@@ -73,7 +84,7 @@ def picture(folder: Path, name: str, size: tuple[float, float], rows: int = 1, c
             yield figure, axes
             figure.draw_without_rendering()  # lays it out, once for all files
             figure.set_layout_engine("none")
-            for path in paths(folder, name):
+            for path in files:
                 write_atomically(path, _rendered(figure, path.suffix))
         finally:
             plt.close(figure)
@@ -86,7 +97,7 @@ def paths(folder: Path, name: str) -> list[Path]:
 
 def _rendered(figure: Figure, suffix: str) -> bytes:
     content = io.BytesIO()
-    undated = {"Date": None} if suffix == ".svg" else None
+    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
     figure.savefig(content, format=suffix.removeprefix("."), dpi=150, metadata=undated)
     return content.getvalue()
 
@@ -94,6 +105,29 @@ def _rendered(figure: Figure, suffix: str) -> bytes:
 def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """A colour and a marker of its own for each name, in their order."""
     return {name: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]} for i, name in enumerate(dict.fromkeys(names))}
+
+
+def equal_elbo(axis: Axes, across: tuple[float, float], up: tuple[float, float]) -> None:
+    """Set the limits of a plane of distortion against rate, and draw lines of equal ELBO, each named where it enters the picture."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set(xlim=across, ylim=up)
+    axis.grid(False)
+    axis.plot([], [], **EQUAL_ELBO, label="equal ELBO, named")
+    for total in MaxNLocator(9).tick_values(across[0] + up[0], across[1] + up[1]):
+        axis.plot(across, [total - rate for rate in across], **EQUAL_ELBO)
+        at = (across[0], total - across[0]) if total - across[0] <= up[1] else (total - up[1], up[1])
+        if across[0] <= at[0] < 0.95 * across[1] and up[0] < at[1] <= up[1]:  # a name has room only so far to the right
+            axis.annotate(
+                f"{-total:g}".replace("-", "−"),
+                at,
+                textcoords="offset points",
+                xytext=(3, -8),
+                fontsize=7,
+                color="#777777",
+                zorder=1,
+                annotation_clip=True,
+            )
 
 
 def panels(count: int, columns: int = 3) -> tuple[int, int]:

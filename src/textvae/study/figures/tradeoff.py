@@ -12,7 +12,7 @@ import numpy as np
 
 from textvae.config import require
 from textvae.study.figures.chosen import Record
-from textvae.study.figures.style import BLACK, GREY, NATS, looks, picture
+from textvae.study.figures.style import BLACK, DISTORTION_AXIS, GREY, NATS, RATE_AXIS, equal_elbo, looks, picture
 from textvae.study.printed import Printed
 
 if TYPE_CHECKING:
@@ -21,18 +21,14 @@ if TYPE_CHECKING:
 Point = tuple[float, float]
 """Rate and distortion, nats a sequence."""
 
-RATE_AXIS = f"rate KL[q‖p], {NATS}"
-DISTORTION_AXIS = f"distortion −log p(x|z), {NATS}"
-
 PRINTED: dict[str, Any] = {"s": 52, "color": "#DDDDDD", "edgecolors": BLACK, "linewidths": 0.7, "zorder": 4}
-EQUAL_ELBO: dict[str, Any] = {"color": "#B4B4B4", "linewidth": 0.8, "linestyle": ":", "zorder": 1}
 
 CURVE = 3
 """Variants of a row from which a line is drawn through them."""
 
 
 def gap_against_rate(folder: Path, name: str, records: Sequence[Record]) -> None:
-    """How far the ELBO stays below log p*(x), against what z says: a point a record, a line through a row with several variants.
+    """How far the ELBO stays below log p*(x), against what z says: a point a record, a line through several variants of a row.
 
     Raises `ConfigError` where no record has a gap: the corpus's source is not known.
     """
@@ -43,8 +39,9 @@ def gap_against_rate(folder: Path, name: str, records: Sequence[Record]) -> None
         axis = axes[0, 0]
         for row, look in looks([record["row"] for record in known]).items():
             group = [record for record in known if record["row"] == row]
-            if len({record["variant"] for record in group}) >= CURVE:
-                axis.plot(*_curve(group), color=look["color"], linewidth=1.2, zorder=2)
+            alike = [record for record in group if record["variant"] != "elbo"]  # a row's variants are of one length, its best run is not
+            if len({record["variant"] for record in alike}) >= CURVE:
+                axis.plot(*_curve(alike), color=look["color"], linewidth=1.2, zorder=2)
             for filled in (True, False):
                 points = [(one["test"]["rate"], one["test"]["gap"]) for one in group if (one["variant"] == "elbo") == filled]
                 if points:
@@ -92,8 +89,8 @@ def rate_distortion(folder: Path, name: str, title: str, records: Sequence[Recor
     with picture(folder, name, (10.4, 5.0), 1, 2) as (figure, axes):
         whole, near = axes[0]
         everything = [*ours.values(), *known.values()]
-        _frame(whole, (0.0, 1.06 * max(rate for rate, _ in everything)), (0.0, 1.12 * max(d for _, d in everything)))
-        _frame(near, *_around(list(ours.values())))
+        equal_elbo(whole, (0.0, 1.06 * max(rate for rate, _ in everything)), (0.0, 1.12 * max(d for _, d in everything)))
+        equal_elbo(near, *_around(list(ours.values())))
         for axis in (whole, near):
             _limits(axis, records)
             for (row, variant), point in ours.items():
@@ -129,29 +126,6 @@ def _means(records: Sequence[Record]) -> dict[tuple[str, str], Point]:
     for record in records:
         groups.setdefault((record["row"], record["variant"]), []).append(record["test"])
     return {key: (mean(t["rate"] for t in tests), mean(t["distortion"] for t in tests)) for key, tests in groups.items()}
-
-
-def _frame(axis: Axes, across: Point, up: Point) -> None:
-    """Limits, and lines of equal ELBO, each named where it enters the picture."""
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set(xlim=across, ylim=up)
-    axis.grid(False)
-    axis.plot([], [], **EQUAL_ELBO, label="equal ELBO, named")
-    for total in MaxNLocator(9).tick_values(across[0] + up[0], across[1] + up[1]):
-        axis.plot(across, [total - rate for rate in across], **EQUAL_ELBO)
-        at = (across[0], total - across[0]) if total - across[0] <= up[1] else (total - up[1], up[1])
-        if across[0] <= at[0] < 0.95 * across[1] and up[0] < at[1] <= up[1]:  # a name has room only so far to the right
-            axis.annotate(
-                f"{-total:g}".replace("-", "−"),
-                at,
-                textcoords="offset points",
-                xytext=(3, -8),
-                fontsize=7,
-                color="#777777",
-                zorder=1,
-                annotation_clip=True,
-            )
 
 
 def _limits(axis: Axes, records: Sequence[Record]) -> None:

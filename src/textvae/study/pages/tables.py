@@ -11,33 +11,42 @@ from textvae.study.tables import Table
 
 ABOUT: dict[Budget, str] = {
     "smoke": "Budget `smoke`: every row for a few steps. It shows that all of it runs; the figures mean nothing.",
-    "paper": "Budget `paper`: the study's sizes, epochs, optimiser, batch, β and decoders that read their own output (presets `study/…`).",
+    "paper": "Budget `paper`: the study's sizes, passes over the lines, optimiser, batch, β and decoders that read their own output "
+    "(presets `study/…`). Where the corpus has fewer lines than the study's 150,000, so many fewer steps are taken.",
     "best": "Budget `best`: our settings within each row's parameter budget (presets `best/…`).",
 }
+
+MEASURED = """On test, nats a sequence; ± is the standard deviation over seeds. *Error* is the ELBO's standard error over the lines of \
+test: rows of one run each that lie within it of each other are not ranked. Each row's file under `results/{table}/{budget}/` names \
+the command and the commits that made it, its history on valid and the machine.
+"""
+
+CONVENTION = """The study's columns add a position's mean to a sequence's sum, and are those of one validation batch of 32 sequences. \
+*Dominates* says whether our distortion and our rate, in nats a sequence, are both below the printed row's{least}.
+"""
 
 
 def page(study: Table, budget: Budget, found: Sequence[Summary], command: str) -> str:
     """The whole page in Markdown."""
+    least = f", with a rate of at least {study.least_rate:g}" if study.least_rate else ""
     parts = [
         f"# {study.title}, budget `{budget}`\n",
         f"    {command}\n",
-        f"{ABOUT[budget]}\nOn test, nats a sequence; ± is the standard deviation over seeds. Each row's file under "
-        f"`results/{study.name}/{budget}/` names the command and the commit that made it, its history on valid and the machine.\n",
+        f"{ABOUT[budget]}\n",
+        MEASURED.format(table=study.name, budget=budget),
         measured(found),
-        "## In the study's convention\n",
-        "The study's columns add a position's mean to a sequence's sum. *Dominates* says whether our distortion and our rate, in nats a "
-        "sequence, are both below the printed row's.\n",
-        printed(found),
     ]
+    if any(one.printed for one in found):
+        parts += ["## In the study's convention\n", CONVENTION.format(least=least), printed(found)]
     if any(one.row == "lm" for one in found):
-        parts += [language_model(found)]
+        parts.append(language_model(found))
     return "\n".join(parts)
 
 
 def measured(found: Sequence[Summary]) -> str:
     """Our figures. Columns that no row has, such as the gap to an entropy that is not known, are left out."""
     gap = any(one.mean["gap"] is not None for one in found)
-    head = ["row", "run", "β", "free nats", "seeds", "distortion", "rate", "ELBO", "importance bound"]
+    head = ["row", "run", "β", "free nats", "seeds", "distortion", "rate", "ELBO", "error", "importance bound"]
     head += ["gap"] if gap else ["bits/char"]
     head += ["rate a rung", "active units", "MI (cap)", "characters back", "parameters", "seconds"]
     return table(head, [_measured(one, gap) for one in found])
@@ -53,7 +62,9 @@ def _measured(one: Summary, gap: bool) -> list[str]:
         f"{one.beta:g}",
         f"{one.free_bits:g} a {one.free_bits_per}" if one.free_bits else "none",
         str(len(one.seeds)),
-        *(spread(name) for name in ("distortion", "rate", "elbo", "importance_bound")),
+        *(spread(name) for name in ("distortion", "rate", "elbo")),
+        number(one.standard_error),
+        spread("importance_bound"),
         spread("gap") if gap else spread("bits_per_character", 3),
         numbers(one.rate_per_rung),
         f"{numbers(one.active_units_per_rung, 0 if len(one.seeds) == 1 else 1)} of {number(one.mean['latent_units'], 0)}",

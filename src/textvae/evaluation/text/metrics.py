@@ -1,4 +1,4 @@
-"""All figures of one set of strings, and what they are worth: the same figures of real text."""
+"""All metrics of one set of strings, and what they are worth: the same metrics of real text."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ DISTINCT_DRAWN = 500
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class TextFigures:
+class TextMetrics:
     """What was counted on samples, beside the training text and held-out reference text.
 
-    Held-out text that was put in the samples' place (`real_figures`) gives each figure its scale: a sample is as good as real
+    Held-out text that was put in the samples' place (`real_metrics`) gives each figure its scale: a sample is as good as real
     text where the figure is *equal*, not where it is larger or smaller.
     """
 
@@ -69,7 +69,7 @@ class TextFigures:
         return asdict(self)
 
 
-def text_figures(samples: Sequence[str], train: Sequence[str], test: Sequence[str], seed: int = 0, compared: int = COMPARED) -> TextFigures:
+def text_metrics(samples: Sequence[str], train: Sequence[str], test: Sequence[str], seed: int = 0, compared: int = COMPARED) -> TextMetrics:
     """Measure samples beside the training lines and the reference text `test`, which fits the n-gram models.
 
     Two sets of samples compare where `test` and the number of compared lines are the same. `seed` draws the compared lines:
@@ -83,7 +83,7 @@ def text_figures(samples: Sequence[str], train: Sequence[str], test: Sequence[st
     drawn = np.random.default_rng(seed).permutation(len(samples))[:compared]
     equal = [samples[i] for i in drawn]
     long = long_lines(samples)
-    return TextFigures(
+    return TextMetrics(
         samples=len(samples),
         compared=len(equal),
         mean_characters=sum(map(len, samples)) / len(samples),
@@ -102,9 +102,9 @@ def text_figures(samples: Sequence[str], train: Sequence[str], test: Sequence[st
     )
 
 
-def real_figures(
+def real_metrics(
     train: Sequence[str], valid: Sequence[str], test: Sequence[str], seed: int = 0, compared: int = COMPARED
-) -> dict[str, TextFigures]:
+) -> dict[str, TextMetrics]:
     """Real text in the samples' place, the scale of all figures: "real valid text" and "real test text".
 
     Valid lines beside test are what a model that had learned the source itself would show: the same reference, as many lines
@@ -112,6 +112,6 @@ def real_figures(
     lie apart says what differences mean nothing.
     """
     return {
-        "real valid text": text_figures(valid, train, test, seed, compared),
-        "real test text": text_figures(test, train, valid, seed, compared),
+        "real valid text": text_metrics(valid, train, test, seed, compared),
+        "real test text": text_metrics(test, train, valid, seed, compared),
     }
