@@ -75,7 +75,8 @@ def _job(**changes: object) -> Job:
 
 def test_where_the_corpus_lies_does_not_matter_but_all_else_does() -> None:
     here, there = (_job(corpus={"path": f"{folder}/tweets32"}) for folder in ("a", "b"))
-    assert here.identity == there.identity
+    assert here.identity == there.identity == here.anywhere().identity
+    assert here.anywhere().changes == {"corpus": {"path": "tweets32"}} and _job().anywhere() == _job()
     assert _job(training={"seed": 1}).identity != _job(training={"seed": 0}).identity
     assert _job(corpus={"path": "a/tweets"}).identity != here.identity
 

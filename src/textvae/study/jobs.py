@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, final
 
-from textvae.layering import dotted
+from textvae.layering import dotted, layered
 from textvae.settings import RunSettings, resolve, to_dict
 
 Budget = Literal["smoke", "paper", "best"]
@@ -59,6 +59,11 @@ class Job:
         flags = " ".join(f"--{name} {_typed(value)}" for name, value in dotted(self.changes).items() if name != "corpus.path")
         corpus = Path(self.settings.corpus.path).name
         return f"textvae train {shlex.quote(corpus)} --preset {self.preset} {flags} --out RUN"
+
+    def anywhere(self) -> Job:
+        """The same job with the corpus's name for its path: where it lies on this machine is told to nobody."""
+        path = self.settings.corpus.path
+        return replace(self, changes=layered(self.changes, {"corpus": {"path": Path(path).name}})) if "corpus" in self.changes else self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""

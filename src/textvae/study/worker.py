@@ -44,10 +44,10 @@ def _measured(job: Job, vae: TextVAE, run: Path) -> dict[str, Any]:
     """The record of a trained model."""
     valid = vae.evaluate(split="valid", importance_samples=min(VALID_SAMPLES, job.importance_samples))
     test = vae.evaluate(split="test", importance_samples=job.importance_samples)
-    history = _history(run)
+    history, corpus = _history(run), Path(job.settings.corpus.path).name
     return {
         "schema": SCHEMA,
-        **job.to_dict(),
+        **job.anywhere().to_dict(),
         "identity": job.identity,
         "objective": asdict(job.settings.objective),
         "command": job.command,
@@ -57,8 +57,8 @@ def _measured(job: Job, vae: TextVAE, run: Path) -> dict[str, Any]:
         "steps": history[-1]["step"],
         "training_seconds": test.training_seconds,
         "history": history,
-        "valid": valid.to_dict(),
-        "test": test.to_dict(),
+        "valid": valid.to_dict() | {"corpus": corpus},
+        "test": test.to_dict() | {"corpus": corpus},
         "mixture": mixture_report(vae, vae.prepared().lines["valid"]) if has_mixture(vae) else None,
     }
 
