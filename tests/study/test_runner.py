@@ -13,11 +13,12 @@ import textvae
 from textvae.errors import RunError
 from textvae.storage import lock
 from textvae.study.jobs import Job
+from textvae.study.pages.tables import page
 from textvae.study.records import Records
 from textvae.study.reproduce import write_page
 from textvae.study.runner import Standing, finish
-from textvae.study.summaries import summaries
-from textvae.study.tables import TABLE1
+from textvae.study.summaries import MEASURED, summaries
+from textvae.study.tables import TABLE1, TABLE2
 from textvae.study.worker import complete
 from textvae.training.hooks import Hook
 
@@ -155,3 +156,27 @@ def test_less_of_both_than_the_printed_row(study: Path) -> None:
     for distortion, rate, dominates in ((9.2, 3.0, True), (9.3, 3.0, False), (9.2, 0.9, False)):  # printed: 0.5785 * 16 = 9.256
         (row,) = summaries(TABLE1, [{**record, "test": {**record["test"], "distortion": distortion, "rate": rate}}])
         assert row.dominates is dominates
+
+
+def test_what_the_decoder_without_a_latent_dominates_alone() -> None:
+    record = {"row": "lm", "variant": "elbo"}
+    measured = dict.fromkeys(MEASURED, 0.0) | {"distortion": 36.8, "elbo": -36.8, "importance_bound": -36.8, "gap": None}
+    (lm,) = summaries(TABLE2, [_record(record, measured)])
+    text = page(TABLE2, "best", [lm], "textvae reproduce table2")
+    assert "costs 36.80 nats at rate 0: alone it has less of both than Hybrid (DLS), LVAE (5), and more distortion than RNN (FMP)" in text
+    assert "| no latent | `lm` elbo | – | – | 1 | 36.80 | 0.00 | −36.80 |" in text
+
+
+def _record(names: dict, measured: dict) -> dict:
+    """A record of one row, with what its summary reads."""
+    objective = {"beta": 1.0, "free_bits": 0.0, "free_bits_per": "channel"}
+    test = {
+        **measured,
+        "standard_error": {"elbo": 0.6},
+        "rate_per_rung": [],
+        "active_units_per_rung": [],
+        "reconstruction": {"character_accuracy": 0.1, "exact_match": 0.0},
+        "paper": {"elbo": -1.15, "reconstruction": -1.15, "kl": 0.0},
+    }
+    ran = {"seed": 0, "preset": "best/tweets/lm", "parameters": 10, "steps": 6, "training_seconds": 1.0, "commits": ["abc"]}
+    return {**names, **ran, "objective": objective, "test": test}

@@ -39,7 +39,7 @@ def page(study: Table, budget: Budget, found: Sequence[Summary], command: str) -
     if any(one.printed for one in found):
         parts += ["## In the study's convention\n", CONVENTION.format(least=least), printed(found)]
     if any(one.row == "lm" for one in found):
-        parts.append(language_model(found))
+        parts.append(language_model(study, found))
     return "\n".join(parts)
 
 
@@ -56,19 +56,22 @@ def _measured(one: Summary, gap: bool) -> list[str]:
     def spread(name: str, digits: int = 2) -> str:
         return number(one.mean[name], digits, one.sd[name])
 
+    latent = bool(one.mean["latent_units"])
     return [
         one.label,
         f"`{one.row}` {one.variant}",
-        f"{one.beta:g}",
-        f"{one.free_bits:g} a {one.free_bits_per}" if one.free_bits else "none",
+        f"{one.beta:g}" if latent else "–",
+        (f"{one.free_bits:g} a {one.free_bits_per}" if one.free_bits else "none") if latent else "–",
         str(len(one.seeds)),
         *(spread(name) for name in ("distortion", "rate", "elbo")),
         number(one.standard_error),
         spread("importance_bound"),
         spread("gap") if gap else spread("bits_per_character", 3),
         numbers(one.rate_per_rung),
-        f"{numbers(one.active_units_per_rung, 0 if len(one.seeds) == 1 else 1)} of {number(one.mean['latent_units'], 0)}",
-        f"{number(one.mean['mutual_information'])} ({number(one.mean['mutual_information_cap'])})",
+        f"{numbers(one.active_units_per_rung, 0 if len(one.seeds) == 1 else 1)} of {number(one.mean['latent_units'], 0)}"
+        if latent
+        else "–",
+        f"{number(one.mean['mutual_information'])} ({number(one.mean['mutual_information_cap'])})" if latent else "–",
         f"{one.character_accuracy:.1%}",
         f"{one.parameters:,}",
         f"{one.seconds:.0f}",
@@ -93,12 +96,15 @@ def printed(found: Sequence[Summary]) -> str:
     return table(head, rows)
 
 
-def language_model(found: Sequence[Summary]) -> str:
+def language_model(study: Table, found: Sequence[Summary]) -> str:
     """Which printed rows the decoder without a latent dominates alone."""
     cost = next(one.mean["distortion"] for one in found if one.row == "lm")
     assert cost is not None
-    beaten = dict.fromkeys(one.label for one in found if one.printed and one.printed.dominated_by(cost, 0.0))
-    rest = dict.fromkeys(one.label for one in found if one.printed and one.label not in beaten)
-    told = f"`lm`, the same decoder without a latent, costs {cost:.2f} nats at rate 0: alone it dominates "
-    told += f"{', '.join(beaten)}" if beaten else "no printed row"
-    return told + (f", and not {', '.join(rest)}.\n" if rest else ".\n")
+    told = f"`lm`, the same decoder without a latent, costs {cost:.2f} nats at rate 0"
+    printed = [(row.label, row.printed) for row in study.rows if row.printed]
+    if not printed:
+        return f"{told}.\n"
+    beaten = [label for label, row in printed if row.dominated_by(cost, 0.0)]
+    rest = [label for label, row in printed if not row.dominated_by(cost, 0.0)]
+    told += f": alone it has less of both than {', '.join(beaten)}" if beaten else ": alone it has less of both than no printed row"
+    return told + (f", and more distortion than {', '.join(rest)}.\n" if rest else ".\n")
