@@ -3,7 +3,8 @@
 Every way of decoding takes z (N, S, Z) and returns tokens (N, T), int64, in the caller's order: each row ends in
 `EOS`, is filled with `EOS` on the right, and holds at most T_max tokens. A row that has not ended by itself is
 ended at step T_max, so that what is generated is always a string the model gives a probability to. All of them
-run on the one step interface of the decoder (`start`, `step`, `select`).
+run on the one step interface of the decoder (`start`, `step`, `select`); greedy and sampled decoding on its `generate`, all
+steps in one call, where it has one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from textvae.data.tokens import EOS, UNK, TokenTable
 from textvae.errors import ConfigError
 from textvae.model.inference import check_fits, inference
 from textvae.model.text_model import LatentTextModel
+from textvae.nn.kernel.generation import Choice
 
 ROWS = 256
 """Sequences decoded side by side; more only take more memory."""
@@ -102,7 +104,8 @@ def decode_greedy(model: LatentTextModel, z: Tensor, forbidden: Sequence[int] = 
     def most_likely(logits: Tensor, rows: Tensor, position: int) -> Tensor:
         return logits.argmax(-1)
 
-    return _in_parts(model, z, ROWS, lambda part: _emit(model, part, most_likely, forbidden))
+    choice = Choice(tuple(forbidden))
+    return _in_parts(model, z, ROWS, lambda part: _emit(model, part, choice, most_likely))
 
 
 def decode_sampled(
@@ -130,7 +133,8 @@ def decode_sampled(
             last = (cumulative < cumulative[:, -1:]).sum(-1)  # where the total is reached: nothing behind it has a probability
             return torch.searchsorted(cumulative, wanted, right=True)[:, 0].minimum(last)
 
-        return _emit(model, part, draw, forbidden)
+        choice = Choice(tuple(forbidden), uniform, sampling.temperature, sampling.top_k, sampling.top_p)
+        return _emit(model, part, choice, draw)
 
     return _in_parts(model, z, ROWS, run)
 
@@ -161,11 +165,14 @@ def _in_parts(model: LatentTextModel, z: Tensor, rows: int, run: Callable[[Tenso
     return tokens[:, : longest + 1]
 
 
-def _emit(model: LatentTextModel, z: Tensor, pick: Callable[[Tensor, Tensor, int], Tensor], forbidden: Sequence[int]) -> Tensor:
-    """Decode step by step, leaving out sequences that have ended: tokens (B, T_max) for z (B, S, Z).
+def _emit(model: LatentTextModel, z: Tensor, choice: Choice, pick: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:
+    """Decode by the fused kernel where it is there, else step by step, leaving out sequences that have ended: (B, T_max) for z (B, S, Z).
 
-    `pick(logits (b, V), rows (b,), position)` chooses the next symbols (b,) of the named rows.
+    `pick(logits (b, V), rows (b,), position)` chooses the next symbols (b,) of the named rows as `choice` says.
     """
+    whole = model.decoder.generate(z, choice)
+    if whole is not None:
+        return whole
     tokens = torch.full((z.shape[0], model.max_tokens), EOS, device=z.device)  # (B, T_max)
     rows = torch.arange(z.shape[0], device=z.device)
     previous = torch.full_like(rows, EOS)
@@ -173,7 +180,7 @@ def _emit(model: LatentTextModel, z: Tensor, pick: Callable[[Tensor, Tensor, int
     state = model.decoder.start(z)
     for position in range(model.max_tokens - 1):
         logits, state = model.decoder.step(previous, state)
-        logits[:, list(forbidden)] = -math.inf
+        logits[:, list(choice.forbidden)] = -math.inf
         previous = torch.where(running, pick(logits, rows, position), EOS)  # (b,)
         tokens[rows, position] = previous
         running = running & (previous != EOS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 from collections.abc import Sequence
 
@@ -10,14 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from textvae.nn.kernel.compiling import SWITCH, kernel
+from textvae.nn.kernel.compiling import SWITCH, compiler, kernel
 from textvae.nn.kernel.recurrence import applies
 from textvae.nn.recurrent import Recurrent
 
 TOLERANCE = 2e-6
 """Of the largest entry, as fp32 sums of a thousand products have it."""
 
-needs_kernel = pytest.mark.skipif(kernel().library is None, reason=kernel().reason)
+needs_kernel = pytest.mark.skipif(os.environ.get(SWITCH, "").lower() == "off" or compiler() is None, reason=kernel().reason)
+"""Where there is a compiler there is a kernel: one that cannot be built, or errs, fails the tests."""
+
 cells = pytest.mark.parametrize("cell", ["lstm", "gru"])
 
 
@@ -49,6 +52,11 @@ def gradients(outputs: Sequence[Tensor], weights: Sequence[Tensor], inputs: Sequ
     loss = sum((o.double() * w.double()).sum() for o, w in zip(outputs, weights, strict=True))
     assert isinstance(loss, Tensor)
     return torch.autograd.grad(loss, inputs)
+
+
+@needs_kernel
+def test_where_there_is_a_compiler_there_is_a_kernel() -> None:
+    assert kernel().library is not None, kernel().reason
 
 
 @needs_kernel

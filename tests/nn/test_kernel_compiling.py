@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from textvae.nn.kernel.compiling import compiler, kernel
+from textvae.nn.kernel import compiling
+from textvae.nn.kernel.compiling import compiler
 
 TRAINING_STEP = """
 import torch
@@ -24,16 +27,23 @@ assert all(parameter.grad is not None for parameter in model.parameters())
 print("there" if kernel().library else "absent", "|", kernel().reason)
 """
 
-needs_compiler = pytest.mark.skipif(kernel().library is None, reason=kernel().reason)
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C++ compiler is installed")
 
 
 def told(cache: Path, **environment: str) -> str:
     """What a fresh Python says of the kernel after a training step."""
-    surroundings = {**os.environ, "TEXTVAE_CACHE": str(cache), **environment}
+    surroundings = {**os.environ, "TEXTVAE_CACHE": str(cache), "TEXTVAE_KERNEL": "", **environment}
     done = subprocess.run([sys.executable, "-c", TRAINING_STEP], capture_output=True, text=True, env=surroundings)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout.strip()
+
+
+def script(path: Path, text: str) -> Path:
+    """A program of one line."""
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
 
 
 def test_switched_off_it_is_absent(tmp_path: Path) -> None:
@@ -46,17 +56,43 @@ def test_without_a_compiler_it_is_absent(tmp_path: Path) -> None:
 
 
 def test_a_compiler_that_fails_is_quoted(tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "error: no such processor" >&2\nexit 1\n', encoding="utf-8")
-    broken.chmod(0o755)
+    broken = script(
+        tmp_path / "broken", r'[ "$1" = --version ] && printf "\377" && exit 0; printf "error: no such processor \377\n" >&2; exit 1'
+    )
     said = told(tmp_path / "cache", CXX=str(broken))
     assert said.startswith("absent | it could not be built:")
-    assert said.endswith("error: no such processor")
+    assert said.endswith("error: no such processor \ufffd")  # what does not decode is no mistake of its own
 
 
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    assert told(tmp_path / "file").startswith("absent | it could not be built:")
+    said = told(tmp_path / "file")
+    assert said.startswith("absent | it could not be built:") and said.endswith("name another cache folder in TEXTVAE_CACHE")
+
+
+def test_a_quotation_in_cxx_that_is_not_closed_names_no_compiler(tmp_path: Path) -> None:
+    assert told(tmp_path, CXX="g++ '").startswith("absent | no C++ compiler is installed")
+
+
+@needs_compiler
+def test_cxx_may_be_a_command_of_several_words(tmp_path: Path) -> None:
+    """As `ccache g++` is: the first word runs what the others name."""
+    launcher = script(tmp_path / "launcher", 'exec "$@"')
+    said = told(tmp_path / "cache", CXX=shlex.join([str(launcher), *(compiler() or ())]))
+    assert said.startswith(f"there | compiled by {launcher} ")
+
+
+@needs_compiler
+def test_a_kernel_that_computes_something_else_is_not_used(tmp_path: Path) -> None:
+    """A compiler that miscompiles: it reads sources whose sigmoid has another base."""
+    others = Path(shutil.copytree(compiling.HEADER.parent, tmp_path / "others"))
+    header = (others / compiling.HEADER.name).read_text(encoding="utf-8")
+    assert "1.44269504f" in header
+    (others / compiling.HEADER.name).write_text(header.replace("1.44269504f", "1.4f"), encoding="utf-8")
+    swapped = f"$(echo \"$word\" | sed 's,^.*/\\([a-z]*[.]cpp\\)$,{others}/\\1,')"
+    words = f'for word; do shift; set -- "$@" "{swapped}"; done; exec {shlex.join(compiler() or ())} "$@"'
+    said = told(tmp_path / "cache", CXX=str(script(tmp_path / "launcher", words)))
+    assert said.startswith("absent | it was compiled by") and "its LSTM is" in said and said.endswith("off torch's: not used")
 
 
 @needs_compiler
@@ -69,4 +105,4 @@ def test_processes_that_start_together_all_find_one_whole_kernel(tmp_path: Path)
     when = kept[0].stat().st_mtime_ns
     assert told(tmp_path).startswith("there | compiled by")
     assert kept[0].stat().st_mtime_ns == when  # found, not compiled again
-    assert Path(compiler() or "").exists()
+    assert Path((compiler() or ("",))[0]).exists()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import textvae
 from textvae.cli.flags import Flags, given
+from textvae.cli.output import print_columns
+from textvae.config import require
 
 if TYPE_CHECKING:
     from textvae.api import TextVAE
@@ -17,10 +19,11 @@ def train(
     corpus: str | None = None,
     /,
     *,
-    out: Path,
+    out: Path | None = None,
     preset: str | None = None,
     config: Path | None = None,
     resume: bool = False,
+    profile: bool = False,
     flags: Flags = None,
 ) -> None:
     """Train a model on a corpus, in a folder of its own. Settings: the preset's, over which the config file's, over which flags.
@@ -32,15 +35,23 @@ def train(
     corpus
         A text file (a sequence a line), a .csv/.tsv/.jsonl/.parquet file, a folder with train/valid/test.txt, or a built-in name.
     out
-        The run's folder.
+        The run's folder. Needed, but for --profile.
     preset
         A preset's name (`textvae presets`), or an architecture's.
     config
         A .toml or .json file of settings, as `textvae presets show` prints them.
     resume
         Go on with the run in --out, with the settings it began with.
+    profile
+        Train nothing: time some dozen steps of these settings, print where a step's time goes, and leave no file.
     """
     settings = given(flags)
+    if profile:
+        require(out is None and not resume, "--profile trains nothing and writes nothing: leave out --out and --resume")
+        _print_profile(corpus, preset, config, settings)
+        return
+    require(out is not None, "--out requires an argument: the folder of the run")
+    assert out is not None
     settings["corpus_settings"] = settings.pop("corpus", {})
     try:
         vae = textvae.train(corpus, preset=preset, config=config, out=out, resume=resume, **settings)
@@ -50,6 +61,15 @@ def train(
 
     if is_main_process():
         _tell_what_next(vae, out)
+
+
+def _print_profile(corpus: str | None, preset: str | None, config: Path | None, settings: dict[str, Any]) -> None:
+    from textvae.settings import resolve
+    from textvae.training.profile import profile_rows, profile_training
+
+    if corpus is not None:
+        settings["corpus"] = {**settings.get("corpus", {}), "path": corpus}
+    print_columns(profile_rows(profile_training(resolve(preset, config, settings))))
 
 
 def _tell_what_next(vae: TextVAE, out: Path) -> None:

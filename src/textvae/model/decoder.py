@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from textvae.model.emitters import Emitter, EmitterState
 from textvae.model.tokens import distortion_of
+from textvae.nn.kernel.generation import Choice
 from textvae.nn.layers import Chain
 
 
@@ -46,3 +47,7 @@ class Decoder(nn.Module):
     def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
         """Logits (B, V) of the next symbol after the symbols (B,), and the state that follows."""
         return self.emitter.step(previous, state)
+
+    def generate(self, z: Tensor, choice: Choice) -> Tensor | None:
+        """Whole sequences (B, T_max) for z (B, S, Z), where there is a faster way than `step` by `step`; else None."""
+        return self.emitter.generate(self.expander(z), z, choice)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from textvae.data.tokens import EOS, UNK
 from textvae.model.tokens import shifted
+from textvae.nn.dropout import Dropout
+from textvae.nn.kernel.generation import Choice, Reader, generate, generates
 from textvae.nn.recurrent import Recurrent, State
 from textvae.shapes import MapShape
 
@@ -46,6 +48,10 @@ class Emitter(nn.Module, ABC):
     @abstractmethod
     def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
         """Logits of the next symbol, (B, V), after the symbol before it, (B,); and the state that follows."""
+
+    def generate(self, context: Tensor, z: Tensor, choice: Choice) -> Tensor | None:
+        """Whole sequences (B, T_max), `EOS` after each one's end, where there is a faster way than step by step; else None."""
+        return None
 
 
 @final
@@ -95,7 +101,7 @@ class RecurrentCore(nn.Module):
         self.embedding = nn.Embedding(vocabulary, embedding)
         self.recurrent = Recurrent(cell, embedding + context.channels, hidden, layers, dropout)
         self.initial = nn.Linear(latent.channels, self.recurrent.states * layers * hidden) if latent.channels else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(hidden, vocabulary)
 
     def initial_state(self, z: Tensor) -> State:
@@ -117,6 +123,13 @@ class RecurrentCore(nn.Module):
         here = state.context[:, state.position : state.position + 1]  # (B, 1, C)
         logits, recurrent = self.forward(previous[:, None], here, state.recurrent)
         return logits[:, 0], replace(state, position=state.position + 1, recurrent=recurrent)
+
+    def generate(self, context: Tensor, z: Tensor, choice: Choice, self_fed: bool) -> Tensor | None:
+        """Whole sequences (B, T_max) by the fused kernel, where it is there and this is one layer in fp32 on the CPU; else None."""
+        reader = Reader(self.embedding, self.recurrent.core, self.output, self_fed)
+        if self.training or not generates(reader, context):  # in training symbols and outputs are dropped
+            return None
+        return generate(reader, context, self.initial_state(z), choice)
 
 
 @final
@@ -144,6 +157,10 @@ class RecurrentEmitter(Emitter):
     def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
         """Logits (B, V) after the symbols (B,) that were really emitted."""
         return self.core.step(previous, state)
+
+    def generate(self, context: Tensor, z: Tensor, choice: Choice) -> Tensor | None:
+        """Whole sequences (B, T_max), where the kernel can."""
+        return self.core.generate(context, z, choice, self_fed=False)
 
 
 @final
@@ -189,3 +206,7 @@ class SelfFedEmitter(Emitter):
         assert state.fed is not None
         logits, after = self.core.step(state.fed, state)
         return logits, replace(after, fed=logits.detach().argmax(-1))
+
+    def generate(self, context: Tensor, z: Tensor, choice: Choice) -> Tensor | None:
+        """Whole sequences (B, T_max), where the kernel can."""
+        return self.core.generate(context, z, choice, self_fed=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from textvae.model.tokens import lengths_of, padded
+from textvae.nn.dropout import Dropout
 from textvae.nn.layers import Chain
 from textvae.nn.recurrent import Recurrent, last_output, reverse
 from textvae.shapes import MapShape
@@ -52,7 +53,7 @@ class MapEncoder(Encoder):
         super().__init__(chain.outlet)
         self.max_tokens = max_tokens
         self.embedding = nn.Embedding(vocabulary, embedding)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = chain
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -70,7 +71,7 @@ class RecurrentEncoder(Encoder):
     def __init__(self, vocabulary: int, embedding: int, cell: Literal["lstm", "gru"], hidden: int, dropout: float = 0.0) -> None:
         super().__init__(MapShape(1, 2 * hidden))
         self.embedding = nn.Embedding(vocabulary, embedding)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.forwards = Recurrent(cell, embedding, hidden)
         self.backwards = Recurrent(cell, embedding, hidden)
 

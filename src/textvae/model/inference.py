@@ -16,12 +16,14 @@ from textvae.model.text_model import LatentTextModel
 def inference(model: LatentTextModel) -> Iterator[None]:
     """Evaluation mode, no gradients and fp32 inside; the model's own mode again afterwards."""
     was_training = model.training
-    model.eval()
+    if was_training:  # walking all modules costs as much as some steps of generation
+        model.eval()
     try:
         with torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
             yield
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
 
 
 def check_fits(model: LatentTextModel, table: TokenTable) -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textvae.config import NormName
+from textvae.nn.dropout import Dropout
 from textvae.nn.recurrent import Recurrent
 from textvae.shapes import MapShape, check_joint
 
@@ -81,7 +82,7 @@ class Pointwise(SequenceLayer):
         super().__init__(inlet, MapShape(inlet.positions, channels))
         self.linear = nn.Linear(inlet.channels, channels)
         self.norm = ChannelNorm(norm, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, S, C')."""
@@ -98,7 +99,7 @@ class Convolution(SequenceLayer):
         super().__init__(inlet, MapShape(-(-inlet.positions // stride), channels))
         self.convolution = nn.Conv1d(inlet.channels, channels, kernel, stride, padding=kernel // 2)
         self.norm = ChannelNorm(norm, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, ceil(S / stride), C')."""
@@ -124,7 +125,7 @@ class TransposedConvolution(SequenceLayer):
         missing = self.crop + outlet.positions - ((inlet.positions - 1) * stride + kernel)
         self.convolution = nn.ConvTranspose1d(inlet.channels, outlet.channels, kernel, stride, output_padding=max(0, missing))
         self.norm = ChannelNorm(norm, outlet.channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, S', C')."""
@@ -140,7 +141,7 @@ class BidirectionalRecurrence(SequenceLayer):
         super().__init__(inlet, MapShape(inlet.positions, 2 * hidden))
         self.forwards = Recurrent(cell, inlet.channels, hidden)
         self.backwards = Recurrent(cell, inlet.channels, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Read (B, S, C) both ways."""

@@ -23,6 +23,9 @@ from textvae.training.objective import check_objective
 from textvae.training.run_folder import RunConfig, RunFolder, fingerprint_of
 from textvae.training.trainer import Trainer
 
+TOO_LARGE = "for the model or its first batches: lower the widths under model or training.batch"
+"""What helps where memory runs out before the first step."""
+
 
 def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
     """Train a new run in the folder `out`; True if it ran to its end, False if the user stopped it (it can be resumed).
@@ -33,12 +36,8 @@ def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) ->
     folder = RunFolder(out)
     if is_main_process():
         folder.claim()
-    data = _prepared(settings, hooks)
-    torch.manual_seed(settings.training.seed)
-    config = RunConfig(settings, data.tokenizer.vocabulary_size, data.max_length, fingerprint_of(data.tables["train"]), 0)
-    with memory_told("for the model or its first batches: lower the widths under model or training.batch"):
-        model = config.build()
-        _check(settings, model)
+    data, model, config = prepared_model(settings, hooks)
+    with memory_told(TOO_LARGE):
         training = planned(model, data, settings.objective, settings.training)
         assert training.steps is not None
         config = replace(config, settings=replace(settings, training=training), steps=training.steps)
@@ -69,6 +68,21 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
     if trainer.position.finished and is_main_process():
         Hooks(tuple(hooks)).on_warning(f"{folder.path} is done already: there is nothing to go on with")
     return _train(folder, config, trainer)
+
+
+def prepared_model(settings: RunSettings, hooks: Sequence[Hook] = ()) -> tuple[Prepared, LatentTextModel, RunConfig]:
+    """The corpus as the settings read it, their new model, and its config but for the steps; seeds torch.
+
+    Raises:
+        UserError: anything the user can mend about the corpus or the settings.
+    """
+    data = _prepared(settings, hooks)
+    torch.manual_seed(settings.training.seed)
+    config = RunConfig(settings, data.tokenizer.vocabulary_size, data.max_length, fingerprint_of(data.tables["train"]), 0)
+    with memory_told(TOO_LARGE):
+        model = config.build()
+        _check(settings, model)
+    return data, model, config
 
 
 def _prepared(settings: RunSettings, hooks: Sequence[Hook], tokenizer: Tokenizer | None = None, max_length: int | None = None) -> Prepared:

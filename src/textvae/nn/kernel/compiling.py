@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from contextvars import ContextVar
 from ctypes import CDLL, c_int, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from textvae.data.sentiment140 import cache_folder
 
@@ -23,8 +25,12 @@ SWITCH = "TEXTVAE_KERNEL"
 LINE = 16
 """Floats to a line of the processor's cache."""
 
-SOURCE = Path(__file__).with_name("recurrence.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("recurrence.cpp", "generation.cpp"))
+HEADER = Path(__file__).with_name("tiles.h")
 PATIENCE_SECONDS = 180
+
+TOLERANCE = 1e-4
+"""By which a fresh kernel may differ from torch, relative and absolute: rounding is a hundred times less, a mistake much more."""
 
 _I, _P = c_int64, c_void_p
 SIGNATURES = {
@@ -35,6 +41,7 @@ SIGNATURES = {
     "textvae_gru_forward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, c_int, _I),
     "textvae_lstm_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _I, _I, _P, _P, _P, _I),
     "textvae_gru_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _I, _I, _P, _P, _I),
+    "textvae_generate": (_P, _P, _P, _P, _P, _I),
 }
 
 
@@ -49,10 +56,14 @@ class Kernel:
 
 
 def kernel() -> Kernel:
-    """The kernel of this machine, compiled at its first use; absent where it is switched off or cannot be built. Never raises."""
+    """The kernel of this machine, compiled at its first use; absent where it is switched off, cannot be built or errs. Never raises."""
     if os.environ.get(SWITCH, "").lower() == "off":
         return Kernel(None, f"switched off by {SWITCH}=off")
-    return _built()
+    return _on_trial.get() or _tested()
+
+
+_on_trial: ContextVar[Kernel | None] = ContextVar("_on_trial", default=None)
+"""The kernel that this thread compares with torch, before others may use it."""
 
 
 def kernel_folder() -> Path:
@@ -60,10 +71,14 @@ def kernel_folder() -> Path:
     return cache_folder() / "kernel"
 
 
-def compiler() -> str | None:
-    """The C++ compiler's path: $CXX, or the first of c++, g++ and clang++ that is installed."""
-    chosen = os.environ.get("CXX")
-    return next((found for name in ([chosen] if chosen else ["c++", "g++", "clang++"]) if (found := shutil.which(name))), None)
+def compiler() -> tuple[str, ...] | None:
+    """The C++ compiler's path, and what its command begins with: $CXX (`ccache g++`), or the first of c++, g++ and clang++."""
+    try:
+        chosen = shlex.split(os.environ.get("CXX", ""))
+    except ValueError:  # a quotation that is not closed
+        return None
+    commands = [chosen] if chosen else [["c++"], ["g++"], ["clang++"]]
+    return next(((found, *more) for name, *more in commands if (found := shutil.which(name))), None)
 
 
 @cache
@@ -77,11 +92,55 @@ def processor_features() -> frozenset[str]:
 
 
 @cache
+def _tested() -> Kernel:
+    """The kernel that was built, if it computes what torch does."""
+    built = _built()
+    if built.library is None:
+        return built
+    token = _on_trial.set(built)
+    try:
+        wrong = _wrong_cell()
+    except Exception as error:  # whatever it is: torch does the same work
+        wrong = f"raises an error ({' '.join(str(error).split())[:200]})"
+    finally:
+        _on_trial.reset(token)
+    return Kernel(None, f"it was {built.reason}, but {wrong}: not used", built.path) if wrong else built
+
+
+def _wrong_cell() -> str | None:
+    """What differs from torch in outputs, states or gradients over a few steps of small layers; None where all agrees."""
+    import torch
+
+    from textvae.nn.kernel import recurrence
+
+    generator = torch.Generator().manual_seed(0)
+    like: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):  # a training's draws stay as they are
+        cells: tuple[tuple[type[torch.nn.LSTM | torch.nn.GRU], int], ...] = ((torch.nn.LSTM, 2), (torch.nn.GRU, 1))
+        for cell, states in cells:
+            core = cell(3, 50, batch_first=True, **like)
+            for parameter in core.parameters():
+                torch.nn.init.normal_(parameter, std=0.2, generator=generator)
+            x = torch.randn(2, 4, 3, generator=generator, **like)
+            state = tuple(torch.randn(1, 2, 50, generator=generator, **like) for _ in range(states))
+            ours, ours_after = recurrence.run(core, x, state)
+            found = [ours, *ours_after, *torch.autograd.grad(ours.square().sum(), list(core.parameters()))]
+            core, x, (h, *c) = core.double(), x.double(), [part.double() for part in state]
+            theirs, after = core(x, (h, *c) if c else h)
+            exact = [theirs, *(after if c else (after,)), *torch.autograd.grad(theirs.square().sum(), list(core.parameters()))]
+            for one, other in zip(found, exact, strict=True):
+                if not torch.allclose(one.double(), other, rtol=TOLERANCE, atol=TOLERANCE):
+                    return f"its {cell.__name__} is {(one - other).abs().max():.2g} off torch's"
+    return None
+
+
+@cache
 def _built() -> Kernel:
     """Compile or find the kernel and load it: with threads if they can be torch's own, else without."""
     found = compiler()
     if found is None:
         return Kernel(None, "no C++ compiler is installed (c++, g++ or clang++; or name one in CXX)")
+    named = shlex.join(found)
     import torch  # noqa: F401  # brings the OpenMP functions that the kernel is not linked with
 
     reason = ""
@@ -89,36 +148,42 @@ def _built() -> Kernel:
         try:
             path = _compiled(found, threads)
             library = CDLL(str(path))
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            for name, types in SIGNATURES.items():
+                getattr(library, name).argtypes = types
+                getattr(library, name).restype = None
+        except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError) as error:
             reason = reason or f"it could not be built: {' '.join(str(error).split())[:300]}"
             continue
-        for name, types in SIGNATURES.items():
-            getattr(library, name).argtypes = types
-            getattr(library, name).restype = None
-        return Kernel(library, f"compiled by {found}" + ("" if threads else ", for one thread"), path)
+        return Kernel(library, f"compiled by {named}" + ("" if threads else ", for one thread"), path)
     return Kernel(None, reason)
 
 
-def _compiled(compiler: str, threads: bool) -> Path:
+def _compiled(compiler: tuple[str, ...], threads: bool) -> Path:
     """The library's path in the cache, compiled if it is not there yet.
 
     Its name says all that it depends on. It is put there whole, by renaming, so that processes that start together may all
     build it. Raises `OSError`, `RuntimeError` or `subprocess.SubprocessError`.
     """
-    told = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True).stdout
+    told = _run(*compiler, "--version")
     flags = _flags(threads)
-    parts = (SOURCE.read_text(encoding="utf-8"), compiler, told, *flags, platform.machine(), *sorted(processor_features()))
+    texts = [source.read_text(encoding="utf-8") for source in (HEADER, *SOURCES)]
+    parts = (*texts, *compiler, told, *flags, platform.machine(), *sorted(processor_features()))
     path = kernel_folder() / f"recurrence-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}.so"
     if path.exists():
         return path
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        compiled, linked = Path(folder, "kernel.o"), Path(folder, "kernel.so")
-        _run(compiler, *flags, "-c", str(SOURCE), "-o", str(compiled))
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        room = tempfile.TemporaryDirectory(dir=path.parent)
+    except OSError as error:
+        raise RuntimeError(f"{path.parent} cannot be written ({error.strerror}): name another cache folder in TEXTVAE_CACHE") from None
+    with room as folder:
+        compiled, linked = [Path(folder, f"{source.stem}.o") for source in SOURCES], Path(folder, "kernel.so")
+        for source, to in zip(SOURCES, compiled, strict=True):
+            _run(*compiler, *flags, "-c", str(source), "-o", str(to))
         # Linked without OpenMP's library: its functions are those of the process, torch's own, so that there is one pool of
         # threads and not two that wait, spinning, in each other's way. Where torch has none, loading fails.
         undefined = ["-Wl,-undefined,dynamic_lookup"] if sys.platform == "darwin" else []
-        _run(compiler, "-shared", *undefined, str(compiled), "-o", str(linked))
+        _run(*compiler, "-shared", *undefined, *map(str, compiled), "-o", str(linked))
         os.replace(linked, path)
     return path
 
@@ -129,8 +194,10 @@ def _flags(threads: bool) -> list[str]:
     return ["-std=c++17", "-O3", native, "-fPIC", "-fno-exceptions", *(["-fopenmp"] if threads else [])]
 
 
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+def _run(*command: str) -> str:
+    """What a command says on stdout, in whatever encoding."""
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE_SECONDS)
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
         raise RuntimeError(f"{command[0]} failed: {said[0] if said else f'exit status {done.returncode}'}")
+    return done.stdout

@@ -65,7 +65,7 @@ def run(core: nn.LSTM | nn.GRU, x: Tensor, state: tuple[Tensor, ...]) -> tuple[T
 def lstm(x: Tensor, h: Tensor, c: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
     """Read x (B, T, C) from h and c, each (B, H): the outputs (B, T, H) and the last h and c. fp32, on the CPU."""
     units = h.shape[1]
-    inputs = (x, _aligned(h, 1), _aligned(c, 1), *_aligned_weights(weights, 4))
+    inputs = (x, aligned(h, 1), aligned(c, 1), *aligned_weights(weights, 4))
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         output, last_h, last_c = _Lstm.apply(*inputs)
     else:
@@ -76,7 +76,7 @@ def lstm(x: Tensor, h: Tensor, c: Tensor, weights: Weights) -> tuple[Tensor, Ten
 def gru(x: Tensor, h: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
     """Read x (B, T, C) from h (B, H): the outputs (B, T, H) and the last h. fp32, on the CPU."""
     units = h.shape[1]
-    inputs = (x, _aligned(h, 1), *_aligned_weights(weights, 3))
+    inputs = (x, aligned(h, 1), *aligned_weights(weights, 3))
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         output, last = _Gru.apply(*inputs)
     else:
@@ -157,11 +157,11 @@ def _lstm_forward(
     if _is_step(x):
         torch.addmm(b_ih + b_hh, x[:, 0], w_ih.t(), out=gates[:, : 4 * units]).addmm_(h, w_hh.t())
     else:
-        packed = _packed_forward(4, w_hh, (b_ih + b_hh)[:, None], w_ih)
+        packed = packed_forward(4, w_hh, (b_ih + b_hh)[:, None], w_ih)
     cs = _room(c, positions + 1 if keep else 1, batch, units)
     cs[0] = c
     sizes = positions, batch, units, inputs
-    _call("textvae_lstm_forward", *sizes, packed, rows, rows.stride(1), gates, cs, output, keep, _threads(output.numel()))
+    call_kernel("textvae_lstm_forward", *sizes, packed, rows, rows.stride(1), gates, cs, output, keep, threads_for(output.numel()))
     return output, rows[-1, :, :units].clone(), cs[-1].clone(), (rows, gates, cs)
 
 
@@ -178,9 +178,9 @@ def _gru_forward(
         torch.add(of_x[:, : 2 * units], of_h[:, : 2 * units], out=gates[:, units : 3 * units])
         gates[:, 3 * units : 4 * units] = of_h[:, 2 * units :]
     else:
-        packed = _packed_forward(3, w_hh, b_hh[:, None], b_ih[:, None], w_ih)
+        packed = packed_forward(3, w_hh, b_hh[:, None], b_ih[:, None], w_ih)
     sizes = positions, batch, units, inputs
-    _call("textvae_gru_forward", *sizes, packed, rows, rows.stride(1), gates, output, keep, _threads(output.numel()))
+    call_kernel("textvae_gru_forward", *sizes, packed, rows, rows.stride(1), gates, output, keep, threads_for(output.numel()))
     return output, rows[-1, :, :units].clone(), (rows, gates)
 
 
@@ -193,13 +193,13 @@ def _walk_back(
     packed = None
     if positions > 1:
         packed = torch.empty_like(w_hh, memory_format=torch.contiguous_format)
-        _call("textvae_pack_backward", len(w_hh) // units, units, w_hh.contiguous(), packed, _threads(packed.numel()))
+        call_kernel("textvae_pack_backward", len(w_hh) // units, units, w_hh.contiguous(), packed, threads_for(packed.numel()))
     if doutput is not None and doutput.stride(2) != 1:
         doutput = doutput.contiguous()
     strides = (0, 0) if doutput is None else (doutput.stride(0), doutput.stride(1))
     sizes, scratch = (positions, batch, units, inputs), rows.new_empty(batch, units)
-    arguments = packed, rows, rows.stride(1), gates, *kept, doutput, *strides, *carried, scratch, _threads(gates.numel())
-    _call(f"textvae_{cell}_backward", *sizes, *arguments)
+    arguments = packed, rows, rows.stride(1), gates, *kept, doutput, *strides, *carried, scratch, threads_for(gates.numel())
+    call_kernel(f"textvae_{cell}_backward", *sizes, *arguments)
 
 
 def _is_step(x: Tensor) -> bool:
@@ -207,7 +207,7 @@ def _is_step(x: Tensor) -> bool:
     return x.shape[1] == 1 and x.shape[0] < STEP_ROWS
 
 
-def _call(name: str, *arguments: Tensor | int | None) -> None:
+def call_kernel(name: str, *arguments: Tensor | int | None) -> None:
     """Call a function of the kernel, tensors by their addresses."""
     library = kernel().library
     assert library is not None, "callers ask first whether the kernel is there"
@@ -218,22 +218,24 @@ def _room(like: Tensor, *shape: int) -> Tensor:
     """Fresh memory, nothing written to it."""
     room = like.new_empty(shape)
     if room.numel() >= LARGE:
-        _call("textvae_huge_pages", room, 4 * room.numel())
+        call_kernel("textvae_huge_pages", room, 4 * room.numel())
     return room
 
 
-def _threads(work: int) -> int:
+def threads_for(work: int) -> int:
     """How many threads a walk over so many units is worth."""
     return min(torch.get_num_threads(), 1 + work // FEW)
 
 
-def _packed_forward(gates: int, *blocks: Tensor) -> Tensor:
+def packed_forward(gates: int, *blocks: Tensor) -> Tensor:
     """Weights (G * H, columns), side by side, in the order that the forward walk reads them."""
     units, depth = len(blocks[0]) // gates, sum(block.shape[1] for block in blocks)
     packed, k = blocks[0].new_empty(depth * len(blocks[0])), 0
     for block in blocks:
         block = block if block.stride(1) == 1 or block.shape[1] == 1 else block.contiguous()
-        _call("textvae_pack_forward", gates, units, depth, k, block, block.shape[1], block.stride(0), packed, _threads(packed.numel()))
+        call_kernel(
+            "textvae_pack_forward", gates, units, depth, k, block, block.shape[1], block.stride(0), packed, threads_for(packed.numel())
+        )
         k += block.shape[1]
     return packed
 
@@ -274,7 +276,7 @@ def _batch_first(x: Tensor, batch: int) -> Tensor:
     return x.view(-1, batch, x.shape[1]).transpose(0, 1)
 
 
-def _aligned(x: Tensor, gates: int, axis: int = -1) -> Tensor:
+def aligned(x: Tensor, gates: int, axis: int = -1) -> Tensor:
     """x with zeros after each gate's units along an axis of G * H, so that the kernel's vectors are full."""
     units = x.shape[axis] // gates
     full = min(-(-units // 48) * 48, -(-units // 64) * 64)
@@ -284,7 +286,7 @@ def _aligned(x: Tensor, gates: int, axis: int = -1) -> Tensor:
     return F.pad(parts, (0, full - units)).flatten(-2).movedim(-1, axis)
 
 
-def _aligned_weights(weights: Weights, gates: int) -> Weights:
+def aligned_weights(weights: Weights, gates: int) -> Weights:
     """A layer's weights with units of zero weight, which stay zero and get no gradient."""
     w_ih, w_hh, b_ih, b_hh = weights
-    return _aligned(w_ih, gates, 0), _aligned(_aligned(w_hh, gates, 0), 1), _aligned(b_ih, gates), _aligned(b_hh, gates)
+    return aligned(w_ih, gates, 0), aligned(aligned(w_hh, gates, 0), 1), aligned(b_ih, gates), aligned(b_hh, gates)

@@ -1,0 +1,215 @@
+"""Where a training step's time goes: some dozen steps of a run's settings, timed part by part, and nothing kept of them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from textvae.data.tokens import EOS
+from textvae.model.tokens import lengths_of
+from textvae.nn.kernel import recurrence
+from textvae.settings import RunSettings
+from textvae.training.progress import ProgressLine
+from textvae.training.session import prepared_model
+from textvae.training.trainer import Trainer
+
+WARM_UP, TIMED, TRACED = 5, 40, 10
+"""Steps before any is timed, those that are timed, and those that torch's profiler watches."""
+
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "mkldnn_linear", "mkldnn_convolution", "thnn_conv2d", "_slow_conv2d_forward",
+            "_slow_conv2d_backward", "convolution_backward", "cudnn_convolution", "lstm", "gru", "mkldnn_rnn_layer", "_cudnn_rnn",
+            "mkldnn_rnn_layer_backward", "_cudnn_rnn_backward")  # fmt: skip
+"""ATen's operations that are matrix products, convolutions and recurrent layers."""
+
+
+@final
+@dataclass(frozen=True)
+class StepProfile:
+    """A step's time, in milliseconds."""
+
+    parts: dict[str, float]
+    """Each part's own time, without that of the parts inside it."""
+
+    kernel: float
+    """In the fused recurrent kernel (some of it in the emitter, some in the encoder, some in backward)."""
+
+    products: float
+    """In matrix products, convolutions and recurrent layers of torch, as its profiler has it."""
+
+    sequences: float
+    """To a step."""
+
+    characters: float
+    """To a step, padding and end symbols not counted."""
+
+    @property
+    def step(self) -> float:
+        """The whole step."""
+        return sum(self.parts.values())
+
+
+@final
+class Stopwatch:
+    """Own time of named parts that may stand inside each other; on a GPU it waits for the device at every border."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._device = device
+        self._inside: list[str] = []
+        self._since = 0.0
+
+    def _border(self) -> None:
+        """Book the time since the last border on the innermost part."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        if self._inside:
+            self.seconds[self._inside[-1]] += now - self._since
+        self._since = now
+
+    @contextmanager
+    def within(self, part: str) -> Iterator[None]:
+        """The time inside the block is the part's, but for that of parts inside it."""
+        self._border()
+        self._inside.append(part)
+        try:
+            yield
+        finally:
+            self._border()
+            self._inside.pop()
+
+    def timed(self, owner: Any, name: str, part: str) -> None:
+        """From now on each call of the owner's method is the part's time."""
+        method: Callable[..., Any] = getattr(owner, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            with self.within(part):
+                return method(*arguments, **named)
+
+        object.__setattr__(owner, name, call)
+
+
+def profile_training(settings: RunSettings) -> StepProfile:
+    """Train some dozen steps as `settings` say, in a folder that is thrown away, and say where a step's time goes.
+
+    Raises:
+        UserError: anything the user can mend about the corpus or the settings.
+    """
+    steps = WARM_UP + TIMED + TRACED
+    settings = replace(settings, training=replace(settings.training, steps=steps, epochs=None, minutes=None, evaluate_every=steps))
+    with tempfile.TemporaryDirectory() as folder:
+        data, model, _ = prepared_model(settings)
+        trainer = Trainer(model, data, settings.objective, settings.training, steps, Path(folder), (ProgressLine(),))
+        model.train()
+        batches = trainer._endless_batches()
+        for batch in islice(batches, WARM_UP):
+            trainer._step(batch)
+        products = _products(trainer, [next(batches) for _ in range(TRACED)])
+        watch = Stopwatch(model.device)
+        _attach(watch, trainer)
+        sequences, characters, kernel = 0, 0, _KernelTime()
+        with kernel.counted():
+            for _ in range(TIMED):
+                with watch.within("batch"):
+                    batch = next(batches)
+                with watch.within("rest (schedules, means, progress)"):
+                    trainer._step(batch)
+                sequences, characters = sequences + len(batch), characters + _characters(batch)
+    each = 1e3 / TIMED
+    parts = {part: watch.seconds[part] * each for part in PARTS if watch.seconds[part]}
+    return StepProfile(parts, kernel.seconds * each, products, sequences / TIMED, characters / TIMED)
+
+
+PARTS = ("batch", "encoder", "latent", "expander", "emitter (recurrence, output)", "loss", "backward", "clipping", "optimizer",
+         "weight average", "rest (schedules, means, progress)")  # fmt: skip
+"""In the order of a step."""
+
+
+def _attach(watch: Stopwatch, trainer: Trainer) -> None:
+    """Time the parts of every step from now on."""
+    model, decoder = trainer.model, trainer.model.decoder
+    watch.timed(trainer.module, "forward", "loss")  # its own time: what is no other part's
+    watch.timed(model.encoder, "forward", "encoder")
+    watch.timed(model.latents, "climb", "latent")
+    watch.timed(model.latents, "descend", "latent")
+    watch.timed(decoder.expander, "forward", "expander")
+    watch.timed(decoder.emitter, "forward", "emitter (recurrence, output)")
+    watch.timed(trainer.fabric, "backward", "backward")
+    watch.timed(trainer.fabric, "clip_gradients", "clipping")
+    watch.timed(trainer.engine, "step", "optimizer")
+    if trainer.average is not None:
+        watch.timed(trainer.average, "update", "weight average")
+
+
+@final
+class _KernelTime:
+    """Seconds inside the fused kernel."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Inside the block every call of the kernel is counted."""
+        call = recurrence.call_kernel
+
+        def counting(name: str, *arguments: Tensor | int | None) -> None:
+            began = time.perf_counter()
+            call(name, *arguments)
+            self.seconds += time.perf_counter() - began
+
+        recurrence.call_kernel = counting
+        try:
+            yield
+        finally:
+            recurrence.call_kernel = call
+
+
+def _products(trainer: Trainer, batches: list[Tensor]) -> float:
+    """Milliseconds a step in torch's matrix products, by torch's own profiler."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it tells on stderr that it starts and stops
+    from torch.profiler import ProfilerActivity, profile
+
+    on_gpu = trainer.model.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of devices that are not there
+        with profile(activities=activities) as traced:
+            for batch in batches:
+                trainer._step(batch)
+        averages = traced.key_averages()
+    names = {f"aten::{name}" for name in PRODUCTS}
+    found = [event for event in averages if event.key in names]
+    microseconds = sum(event.self_device_time_total if on_gpu else event.self_cpu_time_total for event in found)
+    return 1e-3 * microseconds / len(batches)
+
+
+def _characters(tokens: Tensor) -> int:
+    """Symbols of a batch (B, T), ends not counted."""
+    return int((lengths_of(tokens) - (tokens == EOS).any(1).long()).sum())
+
+
+def profile_rows(found: StepProfile) -> list[tuple[str, str]]:
+    """The table as people read it: part, then milliseconds and per cent of the step; then what else there is to say."""
+
+    def told(milliseconds: float) -> str:
+        return f"{milliseconds:9.3f} ms {100 * milliseconds / found.step:5.1f}%"
+
+    rows = [(part, told(milliseconds)) for part, milliseconds in found.parts.items()]
+    rows += [("a step", told(found.step)), ("", ""), ("of it: fused recurrent kernel", told(found.kernel))]
+    rows += [("of it: matrix products, convolutions, torch's recurrent layers", told(found.products)), ("", "")]
+    rate = 1e3 / found.step
+    rows += [("sequences a second", f"{found.sequences * rate:9,.0f}"), ("characters a second", f"{found.characters * rate:9,.0f}")]
+    return rows

@@ -1,0 +1,52 @@
+"""Dropout: what it keeps, how often, how it scales, and where it is torch's."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from textvae.nn.dropout import LEVELS, Dropout
+
+
+@pytest.mark.parametrize("p", [0.05, 0.3, 0.5, 0.9])
+def test_elements_are_dropped_with_p_and_the_mean_stays(p: float) -> None:
+    torch.manual_seed(0)
+    count = 400_003
+    y = Dropout(p)(torch.ones(count))
+    kept = (y != 0).double().mean().item()
+    keep = 1 - round(p * LEVELS) / LEVELS
+    assert kept == pytest.approx(1 - p, abs=5 * math.sqrt(p * (1 - p) / count))
+    assert torch.equal(y[y != 0], torch.full_like(y[y != 0], 1 / keep))
+
+
+def test_elements_are_dropped_independently_of_their_neighbours() -> None:
+    torch.manual_seed(0)
+    kept = (Dropout(0.5)(torch.ones(100_000, 8)) != 0).double()
+    correlation = torch.corrcoef(kept.T) - torch.eye(8)
+    assert correlation.abs().max() < 0.02
+
+
+def test_the_gradient_is_of_what_was_kept() -> None:
+    x = torch.randn(7, 5, 3).transpose(0, 2).requires_grad_()
+    y = Dropout(0.4)(x)
+    y.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad * x, y)
+
+
+def test_it_does_nothing_outside_of_training_or_without_a_probability() -> None:
+    x = torch.randn(5, 4)
+    assert torch.equal(Dropout(0.5).eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
+    assert torch.equal(Dropout(1.0)(x), torch.zeros_like(x))
+
+
+def test_a_seed_gives_the_same_mask_and_other_types_are_torchs() -> None:
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        torch.manual_seed(1)
+        first = Dropout(0.3)(torch.ones(50, dtype=dtype))
+        torch.manual_seed(1)
+        second = Dropout(0.3)(torch.ones(50, dtype=dtype))
+        assert torch.equal(first, second) and first.dtype == dtype

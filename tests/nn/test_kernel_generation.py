@@ -1,0 +1,141 @@
+"""Generation by the compiled kernel beside generation step by step: the same strings, whatever the cell, the context and the choice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from textvae.architectures import find_architecture
+from textvae.config import LadderSettings, LatentSettings, RecurrentDecoderSettings
+from textvae.data.tokens import EOS
+from textvae.generation import Sampling, decode_greedy, decode_sampled, prior_latents
+from textvae.model.text_model import LatentTextModel
+from textvae.nn.kernel import generation
+from textvae.nn.kernel.compiling import SWITCH, kernel
+from textvae.nn.kernel.generation import Choice
+
+pytestmark = pytest.mark.skipif(kernel().library is None, reason=kernel().reason)
+
+COUNT, VOCABULARY, MAX_TOKENS = 150, 37, 9
+"""More rows than walk together; symbols and units that fill no vector."""
+
+
+def model_of(kind: str = "dense", cell: str = "lstm", feeding: str = "teacher", layers: int = 1) -> LatentTextModel:
+    """A small untrained model whose symbols have favourites."""
+    torch.manual_seed(1)
+    decoder = RecurrentDecoderSettings(cell=cell, hidden=20, embedding=7, feeding=feeding, layers=layers, dropout=0.5)  # type: ignore[arg-type]
+    given: dict[str, object] = {"decoder": decoder}
+    if kind in ("dense", "map"):
+        given |= {"hidden": 6, "latent": LatentSettings(shape=kind, channels=(3,))}  # type: ignore[arg-type]
+    elif kind != "lm":
+        given |= {"ladder": LadderSettings(embedding=4, hidden=(6, 4), reconstruction=6), "latent": LatentSettings(channels=(2, 1))}
+    family = find_architecture("rnn" if kind in ("dense", "map") else kind)
+    model = family.build(family.settings(**given), VOCABULARY, MAX_TOKENS)
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.mul_(3.0)
+        model.decoder.emitter.core.output.bias[EOS] += 2.0  # so that some end early
+    return model
+
+
+def generated(model: LatentTextModel, sampling: Sampling | None = None) -> np.ndarray:
+    """Strings (N, T_max), greedy where no sampling is given."""
+    z = prior_latents(model, COUNT, generator=torch.Generator().manual_seed(2))
+    tokens = decode_greedy(model, z) if sampling is None else decode_sampled(model, z, sampling, torch.Generator().manual_seed(3))
+    return np.pad(tokens, ((0, 0), (0, MAX_TOKENS - tokens.shape[1])), constant_values=EOS)
+
+
+def both(model: LatentTextModel, sampling: Sampling | None, patch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
+    """By the kernel, and step by step."""
+    calls = []
+    whole = generation.generate
+    patch.setattr("textvae.model.emitters.generate", lambda *given: calls.append(1) or whole(*given))
+    fused = generated(model, sampling)
+    assert calls
+    patch.setenv(SWITCH, "off")
+    plain = generated(model, sampling)
+    patch.delenv(SWITCH)
+    assert len(model.latents.shapes) == 0 or len(set((plain != EOS).sum(1))) > 2  # some end early; all strings of an `lm` may be one
+    return fused, plain
+
+
+def assert_same_strings(fused: np.ndarray, plain: np.ndarray) -> None:
+    """All but a string that rounding may have turned at a tie."""
+    assert (fused != plain).any(1).sum() <= 1
+
+
+EMITTERS = [("lm", "teacher"), *((kind, feeding) for kind in ("dense", "map", "ladder") for feeding in ("teacher", "self"))]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize(("kind", "feeding"), EMITTERS)
+@pytest.mark.parametrize("sampling", [None, Sampling()], ids=["greedy", "sampled"])
+def test_every_recurrent_emitter_generates_what_it_does_step_by_step(
+    kind: str, feeding: str, cell: str, sampling: Sampling | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_same_strings(*both(model_of(kind, cell, feeding), sampling, monkeypatch))
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0.5),
+        Sampling(temperature=2.0),
+        Sampling(temperature=1e-6),
+        Sampling(temperature=0),
+        Sampling(top_k=3),
+        Sampling(top_k=99),
+        Sampling(top_p=0.8),
+        Sampling(top_p=1e-9),
+        Sampling(temperature=1.5, top_k=6, top_p=0.7),
+    ],
+    ids=str,
+)
+def test_every_choice_is_the_one_made_step_by_step(sampling: Sampling, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_same_strings(*both(model_of(), sampling, monkeypatch))
+
+
+def test_threads_and_parts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("map")
+    whole = generated(model, Sampling())
+    monkeypatch.setattr(generation, "threads_for", lambda work: 2)
+    np.testing.assert_array_equal(generated(model, Sampling()), whole)
+    monkeypatch.setattr(generation, "WIDEST", 1)
+    np.testing.assert_array_equal(generated(model, Sampling()), whole)
+
+
+def test_weights_that_change_are_packed_anew() -> None:
+    model = model_of()
+    generated(model)
+    with torch.no_grad():
+        model.decoder.emitter.core.output.bias[5] = 1e4
+    assert (generated(model)[:, :-1] == 5).all()
+
+
+def test_forbidden_symbols_are_never_chosen_but_a_self_fed_emitter_still_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(feeding="self")
+    with torch.no_grad():
+        model.decoder.emitter.core.output.bias[1] = 10.0
+    fused, plain = both(model, Sampling(), monkeypatch)
+    assert (fused != 1).all()
+    assert_same_strings(fused, plain)
+
+
+def test_several_layers_and_dropout_go_step_by_step() -> None:
+    deep, one = model_of(layers=2).eval(), model_of()
+    for model in (deep, one.train()):
+        z = prior_latents(model, 3)
+        with torch.no_grad():
+            assert model.decoder.generate(z, Choice()) is None
+    assert generated(deep, Sampling()).shape == (COUNT, MAX_TOKENS)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_weights_that_are_no_numbers_still_give_symbols(cell: str) -> None:
+    model = model_of(cell=cell)
+    with torch.no_grad():
+        model.decoder.emitter.core.output.weight.fill_(torch.nan)
+    for sampling in (None, Sampling(), Sampling(top_k=2, top_p=0.5)):
+        tokens = generated(model, sampling)
+        assert ((tokens >= 0) & (tokens < VOCABULARY)).all()

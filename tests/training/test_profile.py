@@ -1,0 +1,58 @@
+"""Where a step's time goes: the stopwatch by hand, a profile of a tiny run, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from textvae.settings import from_dict
+from textvae.training.profile import PARTS, StepProfile, Stopwatch, profile_rows, profile_training
+
+
+def test_a_part_has_its_own_time_only() -> None:
+    watch = Stopwatch(torch.device("cpu"))
+    with watch.within("outer"):
+        time.sleep(0.02)
+        with watch.within("inner"):
+            time.sleep(0.1)
+        time.sleep(0.02)
+    assert watch.seconds["inner"] >= 0.1
+    assert 0.04 <= watch.seconds["outer"] < 0.1
+
+
+def test_a_timed_method_still_does_what_it_did() -> None:
+    watch, layer = Stopwatch(torch.device("cpu")), torch.nn.Linear(3, 2)
+    x = torch.randn(4, 3)
+    before = layer(x)
+    watch.timed(layer, "forward", "layer")
+    assert torch.equal(layer(x), before)
+    assert watch.seconds["layer"] > 0
+
+
+def test_the_table_tells_shares_and_rates() -> None:
+    found = StepProfile({"encoder": 3.0, "backward": 1.0}, kernel=2.0, products=1.0, sequences=8.0, characters=40.0)
+    rows = dict(profile_rows(found))
+    assert rows["encoder"].split() == ["3.000", "ms", "75.0%"]
+    assert rows["a step"].split() == ["4.000", "ms", "100.0%"]
+    assert rows["of it: fused recurrent kernel"].split() == ["2.000", "ms", "50.0%"]
+    assert rows["sequences a second"].strip() == "2,000"
+    assert rows["characters a second"].strip() == "10,000"
+
+
+@pytest.mark.parametrize("architecture", ["rnn", "lm"])
+def test_a_profile_of_a_run(architecture: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    model = {"architecture": architecture, "decoder": {"hidden": 8, "embedding": 4}}
+    training = {"batch": 8, "precision": "32-true", "device": "cpu", "minutes": 5, "average": 0.9}
+    found = profile_training(from_dict({"corpus": {"path": str(corpus)}, "model": model, "training": training}))
+    assert list(found.parts) == [part for part in PARTS if part in found.parts]
+    assert {"batch", "emitter (recurrence, output)", "loss", "backward", "optimizer", "weight average"} <= set(found.parts)
+    assert ("encoder" in found.parts) == (architecture == "rnn")
+    assert 0 < found.products < 10 * found.step
+    assert 1 <= found.sequences <= 8
+    assert found.sequences <= found.characters <= 7 * found.sequences
+    assert sorted(tmp_path.rglob("*")) == before
