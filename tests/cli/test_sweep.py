@@ -63,7 +63,7 @@ def test_the_table_a_picture_and_going_on(textvae: Command, space: Path, tmp_pat
     assert textvae(*line(storage, space, "--trials", 1)).code == 0
     ended = textvae(*line(storage, space, "--trials", 2, "--plot", picture))
     assert ended.code == 0 and "over already: 1 of 2 trials" in ended.err and "1 of 2, trial" not in ended.err
-    assert "Pareto front" in ended.out and "(2 complete)" in ended.out and "again: textvae train sinusoids --out" in ended.out
+    assert "Pareto front" in ended.out and "(2 complete)" in ended.out and "again: textvae train sinusoids --model.hidden 8" in ended.out
     assert picture.read_bytes()[:4] == b"\x89PNG"
     before = storage.read_bytes()
     assert textvae(*line(storage, space, "--trials", 0)).out == ended.out
@@ -131,28 +131,44 @@ def test_memory_that_runs_out_fails_a_trial(textvae: Command, space: Path, tmp_p
     assert "memory ran out with batches of 8 lines" in found["failed"][0]["reason"]
 
 
-def test_trials_that_fall_behind_are_pruned_inside_the_training(
-    textvae: Command, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Six trials of one outcome, and a seventh whose valid is worse: it ends after 2 of 4 steps and the sweep goes on."""
-    seen, glance = [0], trainer.glance
+def test_trials_that_fall_behind_are_pruned_inside_the_training(textvae: Command, tmp_path: Path) -> None:
+    """One learning rate in four learns nothing. Five trials are complete before one is pruned, then none of that rate is."""
+    space, runs = tmp_path / "space.toml", tmp_path / "runs"
+    space.write_text('"training.learning_rate" = { choices = [0.03, 0.04, 0.05, 1e-9] }')
+    words = [*line(tmp_path / "s.journal", space, "--trials", 16, "--goal", "elbo", "--json"), "--training.lr-warmup", 0]
+    found = json.loads(textvae(*words, "--runs", runs).out)
+    assert found["trials"]["pruned"] >= 1 and found["trials"]["pruned"] + found["trials"]["complete"] == 16
+    assert [one["elbo"] for one in found["best"]] == sorted((one["elbo"] for one in found["complete"]), reverse=True)[:5]
+    complete = {one["trial"]: one["settings"]["training.learning_rate"] for one in found["complete"]}
+    assert all(rate > 1e-9 for number, rate in complete.items() if number >= 5)
+    for run in (runs / f"trial-{number:03d}" for number in range(16) if number not in complete):
+        assert len((run / "metrics.jsonl").read_text().splitlines()) < 4, "it ended before its last step"
 
-    def worse(*arguments: Any) -> Any:
-        seen[0] += 1
-        found = glance(*arguments)
-        if 24 < seen[0] <= 26:
-            object.__setattr__(found, "distortion", found.distortion + 1000)
-        return found
 
-    monkeypatch.setattr(trainer, "glance", worse)
-    words = line(tmp_path / "s.journal", space, "--trials", 8, "--goal", "elbo", "--runs", tmp_path / "runs", "--json")
-    found = json.loads(textvae(*words, "--training.keep", "last").out)
-    assert found["trials"]["pruned"] >= 1 and found["trials"]["pruned"] + found["trials"]["complete"] == 8
-    best = found["best"]
-    assert len(best) <= 5 and [one["elbo"] for one in best] == sorted((one["elbo"] for one in best), reverse=True)
-    behind = [one for one in range(8) if one not in {kept["trial"] for kept in found["complete"]}]
-    steps = {one: len((tmp_path / "runs" / f"trial-{one:03d}" / "metrics.jsonl").read_text().splitlines()) for one in behind}
-    assert all(number < 4 for number in steps.values())
+def test_nothing_is_pruned_while_beta_grows_and_a_collapse_is_told(textvae: Command, tmp_path: Path) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text('"training.learning_rate" = { choices = [0.03, 0.04, 0.05, 1e-9] }')
+    words = line(tmp_path / "s.journal", space, "--trials", 10, "--goal", "elbo", "--training.lr-warmup", 0, "--objective.warmup", 1)
+    ended = textvae(*words, "--json")
+    found = json.loads(ended.out)
+    assert found["trials"]["complete"] == 10 and found["trials"]["pruned"] == 0
+    assert found["best"][0]["rate"] < 0.1
+    assert "note: the best trial's latent has collapsed" in ended.err and "--goal front" in ended.err
+
+
+def test_runs_of_another_sweep_are_refused_before_anything_is_trained(textvae: Command, space: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    assert textvae(*line(tmp_path / "s.journal", space, "--trials", 1, "--runs", runs)).code == 0
+    for _ in range(2):
+        told = textvae(*line(tmp_path / "t.journal", space, "--trials", 1, "--runs", runs)).refused()
+        assert told.startswith(f"{runs}: its trial-000 is no run of the sweep in") and told.endswith("give another folder as --runs")
+    assert textvae(*line(tmp_path / "t.journal", space, "--trials", 1, "--runs", tmp_path / "others")).code == 0
+    assert textvae(*line(tmp_path / "s.journal", space, "--trials", 2, "--runs", runs)).code == 0
+
+
+def test_looking_at_a_sweep_that_is_not_there_makes_none(textvae: Command, space: Path, tmp_path: Path) -> None:
+    assert "there is no sweep to look at" in textvae(*line(tmp_path / "typo.journal", space, "--trials", 0)).refused()
+    assert sorted(tmp_path.iterdir()) == [space]
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from textvae.architectures import architectures
 from textvae.errors import ConfigError
 from textvae.layering import dotted, nested
 from textvae.presets import preset_names
 from textvae.settings import resolve, to_dict
-from textvae.study.sweep.space import Choices, Numbers, default_space, load_space, settings_of
+from textvae.study.commands import typed
+from textvae.study.sweep.space import default_space, holds, load_space, rounded, settings_of
 
 BASE = resolve("rnn")
 
@@ -29,10 +31,9 @@ def test_the_default_space_holds_its_base_and_nothing_that_cannot_be(preset: str
     space = default_space(base)
     assert {"training.learning_rate", "training.batch"} <= set(space)
     for name, one in space.items():
-        param = one.param(values[name])
-        assert param is not None, name
-        assert dotted(to_dict(settings_of(base, {name: one.setting(param)})))[name] == values[name]
-        for example in one.examples:
+        assert holds(one, values[name]), name
+        assert dotted(to_dict(settings_of(base, {name: typed(values[name])})))[name] == values[name]
+        for example in one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high):
             settings_of(base, {name: example})
 
 
@@ -48,10 +49,10 @@ def test_every_width_and_dropout_of_an_architecture_is_searched(architecture: st
 
 def test_a_ladder_is_scaled_as_a_whole_and_stays_even() -> None:
     space = default_space(resolve("ladder-rnn"))
-    assert space["model.ladder.hidden"] == Choices(choices=((128, 64, 32), (256, 128, 64), (512, 256, 128)))
+    assert space["model.ladder.hidden"] == CategoricalDistribution(["128,64,32", "256,128,64", "512,256,128"])
     odd = default_space(resolve("rnn", flags={"model": {"hidden": 6, "latent": {"channels": 3}}}))
-    assert odd["model.hidden"] == Choices(choices=(4, 6, 12))
-    assert odd["model.latent.channels"] == Choices(choices=((2,), (3,), (6,)))
+    assert odd["model.hidden"] == CategoricalDistribution([4, 6, 12])
+    assert odd["model.latent.channels"] == CategoricalDistribution([2, 3, 6])
 
 
 def test_what_the_user_fixed_is_not_searched_by_default() -> None:
@@ -61,7 +62,7 @@ def test_what_the_user_fixed_is_not_searched_by_default() -> None:
 
 def test_free_bits_are_searched_where_the_latent_can_have_them() -> None:
     per = {"free_bits_per": "channel", "free_bits": 0.0}
-    assert default_space(resolve("rnn", flags={"objective": per}))["objective.free_bits"] == Numbers(low=0.0, high=0.5)
+    assert default_space(resolve("rnn", flags={"objective": per}))["objective.free_bits"] == FloatDistribution(0.0, 0.5)
     mixture = {"objective": per, "model": {"latent": {"prior": "mixture"}}}
     assert "objective.free_bits" not in default_space(resolve("rnn", flags=mixture))
 
@@ -79,35 +80,36 @@ def test_a_file_with_quoted_names_and_tables_is_the_whole_space(tmp_path: Path) 
         cell = { choices = ["lstm", "gru"] }
     """
     assert load_space(written(tmp_path, text), BASE) == {
-        "training.learning_rate": Numbers(low=1e-4, high=1e-2, log=True),
-        "model.latent.channels": Choices(choices=(8, 16)),
-        "model.decoder.hidden": Numbers(low=32, high=128, step=32, whole=True),
-        "model.decoder.cell": Choices(choices=("lstm", "gru")),
+        "training.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+        "model.latent.channels": CategoricalDistribution([8, 16]),
+        "model.decoder.hidden": IntDistribution(32, 128, step=32),
+        "model.decoder.cell": CategoricalDistribution(["lstm", "gru"]),
     }
 
 
 def test_a_file_over_the_default(tmp_path: Path) -> None:
     path = written(tmp_path, 'default = true\n"training.batch" = { choices = [7] }')
     default = default_space(BASE)
-    assert load_space(path, BASE) == {**default, "training.batch": Choices(choices=(7,))}
+    assert load_space(path, BASE) == {**default, "training.batch": CategoricalDistribution([7])}
 
 
 def test_numbers_are_tried_as_they_are_typed() -> None:
-    rate = Numbers(low=1.2344e-4, high=0.01, log=True)
-    assert rate.setting(0.00123456789) == 0.001235
-    assert rate.setting(1.2344e-4) == 1.2344e-4  # 1.234e-4 would be outside of its ends
-    assert Numbers(low=8, high=20_000, whole=True).setting(12_345) == 12_345
-    assert Numbers(low=0, high=1, step=0.25).param(0.5) == 0.5
-    assert Numbers(low=0, high=1, step=0.25).param(0.3) is None
+    rate = FloatDistribution(1.2344e-4, 0.01, log=True)
+    assert rounded(rate, 0.00123456789) == 0.001235
+    assert rounded(rate, 1.2344e-4) == 1.2344e-4  # 1.234e-4 would be outside of its ends
+    assert rounded(IntDistribution(8, 20_000), 12_345) == 12_345
+    assert rounded(CategoricalDistribution([0.123456]), 0.123456) == 0.123456
+    assert holds(FloatDistribution(0, 1, step=0.25), 0.5)
+    assert not holds(FloatDistribution(0, 1, step=0.25), 0.3)
+    assert not holds(FloatDistribution(0, 1), 1.01)
 
 
 def test_lists_of_a_ladder_are_choices(tmp_path: Path) -> None:
     base = resolve("ladder")
     space = load_space(written(tmp_path, '"model.latent.channels" = { choices = [[16, 8, 4], [8, 8, 8]] }'), base)
     (one,) = space.values()
-    assert one.param((8, 8, 8)) == "8,8,8"
-    assert one.setting("8,8,8") == (8, 8, 8)
-    assert settings_of(base, {"model.latent.channels": (8, 8, 8)}).model.latent.channels == (8, 8, 8)
+    assert holds(one, (8, 8, 8)) and not holds(one, (8, 8, 4))
+    assert settings_of(base, {"model.latent.channels": "8,8,8"}).model.latent.channels == (8, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -119,10 +121,12 @@ def test_lists_of_a_ladder_are_choices(tmp_path: Path) -> None:
         ('"training.batch" = { lo = 8, high = 16 }', "unknown lo. Did you mean 'low'?"),
         ('"training.batch" = { low = 8 }', "expected low and high as numbers"),
         ('"training.batch" = { low = 8.5, high = 16 }', "it is a whole number"),
-        ('"training.batch" = { low = 16, high = 8 }', "low is at most high"),
+        ('"training.batch" = { low = 16, high = 8 }', "`low <= high` must hold"),
         ('"training.batch" = { low = 0, high = 8 }', "training.batch is 0: must be at least 1"),
-        ('"objective.beta" = { low = 0, high = 1, log = true }', "with log, low is above 0"),
+        ('"objective.beta" = { low = 0, high = 1, log = true }', "`low > 0` must hold for `log=True`"),
         ('"training.batch" = { choices = [] }', "choices are a list of at least one value"),
+        ('"training.learning_rate" = { low = 1e-4, high = 1, log = true, step = 0.1 }', "`step` is not supported when `log` is true"),
+        ('"training.batch" = { choices = [[[8]]] }', "training.batch has choices = [[[8]]]"),
         ('"training.batch" = { choices = [8, 8] }', "every choice must differ"),
         ('"training.batch" = { choices = ["many"] }', "training.batch is 'many': expected a whole number"),
         ('"model.decoder.cell" = { low = 1, high = 2 }', "model.decoder.cell is 1: expected one of lstm, gru"),

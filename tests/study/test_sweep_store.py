@@ -10,20 +10,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
+from textvae.config import ObjectiveSettings
 from textvae.errors import ConfigError
 from textvae.settings import resolve
-from textvae.study.sweep.front import front, ranked
-from textvae.study.sweep.space import Choices, Numbers, Space
-from textvae.study.sweep.store import Goal, Outcome, Store, Trial, opened
+from textvae.study.commands import typed
+from textvae.study.sweep.space import Space
+from textvae.study.sweep.store import Goal, Store, opened
+from textvae.study.sweep.trial import Outcome, Pruning, Trial, front, full_beta_from, ranked
+from textvae.training.schedules import beta_at
 
 BASE = resolve("rnn")
 SPACE: Space = {
-    "training.learning_rate": Numbers(low=1e-4, high=1e-2, log=True),
-    "model.latent.channels": Choices(choices=((8,), (16,))),
+    "training.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+    "model.latent.channels": CategoricalDistribution([8, 16]),
 }
 
 
@@ -94,11 +99,12 @@ def test_a_sweep_goes_on_to_as_many_as_asked_for_and_tries_what_an_unbroken_one_
 
 def test_the_first_trial_is_the_base_where_the_space_holds_it(tmp_path: Path) -> None:
     first, *_ = go_on(tmp_path / "s.journal", 1)
-    assert first.settings == {"training.learning_rate": BASE.training.learning_rate, "model.latent.channels": BASE.model.latent.channels}
-    without = {"model.latent.channels": Choices(choices=((5,), (6,)))}
+    base = {"training.learning_rate": BASE.training.learning_rate, "model.latent.channels": typed(BASE.model.latent.channels)}
+    assert first.settings == base
+    without = {"model.latent.channels": CategoricalDistribution([5, 6])}
     with opened(tmp_path / "t.journal", "front", BASE, without, 0) as store:
         one = taken(store, 1)
-        assert store.settings(one)["model.latent.channels"] in ((5,), (6,))
+        assert store.settings(one)["model.latent.channels"] in (5, 6)
 
 
 def test_failed_trials_count_and_keep_their_reason(tmp_path: Path) -> None:
@@ -124,11 +130,11 @@ def take_and_die(path: Path) -> None:
     """A process of its own takes a trial and is killed."""
     code = (
         "import os, signal, sys, pathlib\n"
+        "from optuna.distributions import CategoricalDistribution, FloatDistribution\n"
         "from textvae.settings import resolve\n"
-        "from textvae.study.sweep.space import Choices, Numbers\n"
         "from textvae.study.sweep.store import opened\n"
-        "space = {'training.learning_rate': Numbers(low=1e-4, high=1e-2, log=True),"
-        " 'model.latent.channels': Choices(choices=((8,), (16,)))}\n"
+        "space = {'training.learning_rate': FloatDistribution(1e-4, 1e-2, log=True),"
+        " 'model.latent.channels': CategoricalDistribution([8, 16])}\n"
         "with opened(pathlib.Path(sys.argv[1]), 'front', resolve('rnn'), space, 0) as store:\n"
         "    assert store.take(9) is not None\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -171,27 +177,52 @@ def test_what_a_crash_left_of_a_line_is_dropped(tmp_path: Path) -> None:
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
-def pruned_after(store: Store, values: list[float]) -> int | None:
-    """Report values at tenths of the steps; returns the per cent at which the trial was given up."""
+@given(
+    st.builds(
+        ObjectiveSettings,
+        beta=st.floats(0.1, 1.0),
+        schedule=st.sampled_from(["constant", "linear", "sigmoid", "cyclical"]),
+        warmup=st.floats(0, 1),
+        cycles=st.integers(1, 5),
+    ),
+    st.integers(1, 200),
+)
+def test_beta_has_its_full_weight_from_the_share_that_is_told(objective: ObjectiveSettings, steps: int) -> None:
+    share = full_beta_from(objective)
+    after = [beta_at(step, steps, objective) for step in range(steps + 1) if step / steps >= share + 1e-9]
+    assert after == pytest.approx([objective.beta] * len(after))
+    before = [step for step in range(steps) if step / steps < share - 1e-9]
+    assert not before or beta_at(before[-1], steps, objective) < objective.beta
+
+
+def pruned_after(store: Store, values: list[float], **objective: Any) -> int | None:
+    """A trial whose -ELBO on valid are given, at tenths of its steps; returns the per cent at which it was given up."""
     one = taken(store, 99)
-    for i, value in enumerate(values, 1):
-        one.report(value, 10 * i)
-        if one.should_prune():
+    watch = Pruning(one, ObjectiveSettings(**objective))
+    watch.on_start(100, 0)
+    for step, value in zip(range(10, 101, 10), values, strict=False):
+        try:
+            watch.on_evaluation({"step": step, "valid": {"elbo": -value}})
+        except optuna.TrialPruned:
             store.prune(one)
-            return 10 * i
+            return step
     store.complete(one, came_to(values[-1], 0.0))
     return None
 
 
 def test_a_trial_that_falls_behind_is_pruned_but_not_before_beta_is_whole(tmp_path: Path) -> None:
     with opened(tmp_path / "s.journal", "elbo", BASE, SPACE, 0) as store:
+        fine, bad = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.9, 3.8, 3.7, 3.6], [99.0] * 10
         for _ in range(5):
-            assert pruned_after(store, [9.0, 8.0, 7.0, 6.0, 5.0]) is None
-        assert pruned_after(store, [99.0, 99.0, 99.0, 99.0, 99.0]) == 30
-        assert pruned_after(store, [99.0, 99.0, 3.0, 3.0, 3.0]) is None
-        states = [one.state for one in store.trials()]
-        assert states == ["complete"] * 5 + ["pruned", "complete"]
-        assert ranked(store.trials())[0].number == 6
+            assert pruned_after(store, fine) is None
+        assert pruned_after(store, bad) == 30
+        assert pruned_after(store, bad, warmup=0.55) == 60
+        assert pruned_after(store, bad, warmup=1.0) is None
+        assert pruned_after(store, bad, schedule="cyclical", warmup=0.5, cycles=4) == 90
+        assert pruned_after(store, bad, schedule="constant", warmup=1.0) == 30
+        assert pruned_after(store, [99.0, 99.0, *[3.0] * 8]) is None
+        assert [one.state for one in store.trials()] == [*["complete"] * 5, "pruned", "pruned", "complete", "pruned", "pruned", "complete"]
+        assert ranked(store.trials())[0].number == 10
 
 
 @pytest.mark.parametrize("content", [b"oak\nelm\n", b'{"a": 1}\n', b"[1, 2]\n", b"\x00\xff\n", b"3\n"])
@@ -224,7 +255,6 @@ def test_another_sweeps_file_is_refused_by_what_differs(tmp_path: Path) -> None:
 
 
 def test_an_optuna_study_of_others_is_refused(tmp_path: Path) -> None:
-    import optuna
     from optuna.storages.journal import JournalFileBackend
 
     path = tmp_path / "s.journal"

@@ -38,12 +38,12 @@ def sweep(
     corpus
         As for `textvae train`.
     trials
-        How many trials in all, those of earlier and of other processes counted; 0 tells what was found so far.
+        How many trials in all, those of earlier and of other processes counted; 0 tells what an earlier one has found.
     storage
         The file that keeps the trials (a journal of Optuna's); made where there is none.
     goal
         front: little distortion and little rate, and the Pareto front of both; elbo: the best ELBO, giving up early on trials that
-        fall behind.
+        fall behind once beta has its full weight.
     space
         A .toml file of what to search: lines such as "training.learning_rate" = { low = 1e-4, high = 1e-2, log = true } or
         "model.latent.channels" = { choices = [8, 16] }; a first line default = true adds them to the default search.
@@ -62,7 +62,7 @@ def sweep(
     """
     from textvae.study.sweep.base import Base
     from textvae.study.sweep.figure import check_figure, front_figure
-    from textvae.study.sweep.report import as_json, commands, table
+    from textvae.study.sweep.report import as_json, commands, notes, table
     from textvae.study.sweep.search import Sweep, search
 
     if plot is not None:
@@ -80,6 +80,5 @@ def sweep(
     if plot is not None:
         front_figure(found, plot)
         note(f"{plot} shows distortion against rate")
-    under_way = sum(trial.state == "running" for trial in found.trials)
-    if under_way:
-        note(f"{under_way} of the trials still train in other processes: --trials 0 tells of them when they are over")
+    for line in notes(found):
+        note(line)

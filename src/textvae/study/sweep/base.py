@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from textvae.config import require
 from textvae.data.corpora import Prepared, load_corpus, prepare
 from textvae.layering import dotted
 from textvae.settings import RunSettings, resolve
-from textvae.study.sweep.space import typed
+from textvae.study.commands import command_of
 from textvae.training.objective import check_objective
 from textvae.training.run_folder import RunConfig
 
@@ -44,12 +43,7 @@ class Base:
 
     def command(self, settings: Mapping[str, Any], out: str) -> str:
         """The command line that trains the base, over which settings by dotted name are laid, into a folder."""
-        words = ["textvae", "train", *([self.corpus] if self.corpus is not None else []), "--out", out]
-        words += ["--preset", self.preset] if self.preset is not None else []
-        words += ["--config", str(self.config)] if self.config is not None else []
-        for name, value in {**dotted(self.flags), **settings}.items():
-            words += [f"--{name.replace('_', '-')}", str(typed(value))]
-        return shlex.join(words)
+        return command_of(self.corpus, self.preset, {**dotted(self.flags), **settings}, config=self.config, out=out)
 
 
 def checked(settings: RunSettings) -> Prepared:

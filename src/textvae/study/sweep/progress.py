@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from textvae.evaluation.collapse import REMEDIES
-from textvae.study.sweep.front import front, ranked
-from textvae.study.sweep.space import Space
-from textvae.study.sweep.store import Trial
+from textvae.study.sweep.space import Space, told
+from textvae.study.sweep.trial import Trial, front, ranked
 from textvae.training.hooks import Hook, StepRecord
 
 
@@ -44,7 +43,7 @@ class SweepProgress(Hook):
     def on_search(self, space: Space, trials: Sequence[Trial], wanted: int) -> None:
         """Say what is searched, and what was done before."""
         self._wanted = wanted
-        self._say("searching " + ", ".join(f"{name} {one}" for name, one in space.items()))
+        self._say("searching " + ", ".join(f"{name} {told(one)}" for name, one in space.items()))
         over = sum(trial.counts for trial in trials)
         if over:
             self._say(f"over already: {over} of {wanted} trials")

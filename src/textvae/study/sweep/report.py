@@ -6,10 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from textvae.errors import TrainingError
-from textvae.study.sweep.front import front, ranked
+from textvae.evaluation.collapse import SILENT_RUNG
 from textvae.study.sweep.search import Found, run_of
-from textvae.study.sweep.space import as_data, typed
-from textvae.study.sweep.store import Outcome, Trial
+from textvae.study.sweep.space import as_data
+from textvae.study.sweep.trial import Outcome, Trial, front, ranked
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,7 +69,7 @@ def as_json(found: Found) -> dict[str, Any]:
             for trial in best(found)
         ],
         "complete": [_figures(trial) for trial in found.trials if trial.outcome],
-        "failed": [{"trial": trial.number, "settings": _settings(trial), "reason": trial.reason} for trial in found.trials if trial.reason],
+        "failed": [{"trial": trial.number, "settings": trial.settings, "reason": trial.reason} for trial in found.trials if trial.reason],
     }
 
 
@@ -97,6 +97,20 @@ def commands(found: Found) -> list[str]:
     return kept + [f"trial {trial.number} again: {command(found, trial)}" for trial in best(found)]
 
 
+def notes(found: Found) -> list[str]:
+    """What to know before using what was found: a best ELBO may be that of a latent that says nothing; how many trials go on."""
+    lines, rate = [], _outcome(best(found)[0]).rate
+    if found.sweep.goal == "elbo" and hasattr(found.settings.model, "latent") and rate < SILENT_RUNG:
+        lines.append(
+            f"the best trial's latent has collapsed (rate {rate:.2f} nats): the ELBO alone does not ask z to say anything; "
+            "search with --goal front, or give --objective.free-bits"
+        )
+    under_way = counts(found)["running"]
+    if under_way:
+        lines.append(f"{under_way} of the trials still train in other processes: --trials 0 tells of them when they are over")
+    return lines
+
+
 def _figures(trial: Trial) -> dict[str, Any]:
     outcome = _outcome(trial)
     return {
@@ -105,12 +119,8 @@ def _figures(trial: Trial) -> dict[str, Any]:
         "distortion": outcome.distortion,
         "rate": outcome.rate,
         "seconds": trial.seconds,
-        "settings": _settings(trial),
+        "settings": trial.settings,
     }
-
-
-def _settings(trial: Trial) -> dict[str, Any]:
-    return {name: typed(value) for name, value in trial.settings.items()}
 
 
 def _outcome(trial: Trial) -> Outcome:

@@ -14,10 +14,9 @@ from textvae.errors import ConfigError, CorpusError, RunError, TrainingError
 from textvae.settings import RunSettings
 from textvae.study.sweep.base import Base, checked
 from textvae.study.sweep.progress import SweepProgress
-from textvae.study.sweep.space import Space, default_space, load_space, settings_of
-from textvae.study.sweep.store import Goal, Store, Trial, imported_optuna, opened
-from textvae.study.sweep.trial import Pruning, outcome_of
-from textvae.training.hooks import Hook
+from textvae.study.sweep.space import Space, default_space, imported_optuna, load_space, settings_of
+from textvae.study.sweep.store import Goal, Store, opened
+from textvae.study.sweep.trial import Pruning, Trial, outcome_of
 
 if TYPE_CHECKING:
     import optuna
@@ -63,10 +62,12 @@ def search(sweep: Sweep, trials: int, progress: SweepProgress | None = None) -> 
     A trial that fails, for its settings, its numbers or its memory, is kept with the reason.
 
     Raises:
-        UserError: a mistake in the base, in the space or about the storage; a disk that is full.
+        UserError: a mistake in the base, in the space or about the storage; runs of another sweep; a disk that is full.
         KeyboardInterrupt: Ctrl-C; what is over is kept.
     """
     require(trials >= 0, f"trials is {trials}: must be at least 0")
+    if trials == 0 and not (sweep.storage.exists() and sweep.storage.stat().st_size):
+        raise RunError(f"{sweep.storage}: there is no sweep to look at: check --storage, or begin one with more --trials")
     optuna = imported_optuna()
     settings = sweep.base.settings()
     fixed = sweep.base.fixed
@@ -74,22 +75,24 @@ def search(sweep: Sweep, trials: int, progress: SweepProgress | None = None) -> 
     require(bool(space), "there is nothing to search: every setting of the default space is given as a flag")
     source = checked(settings).corpus.source
     progress = progress or SweepProgress()
+    kept = sorted(path.name for path in sweep.runs.glob("trial-*")) if sweep.runs and trials else []  # before others begin more
     with opened(sweep.storage, sweep.goal, settings, space, sweep.seed) as store, progress:
+        _require_own(sweep, kept, store.trials())
         progress.on_search(space, store.trials(), trials)
         while (trial := store.take(trials)) is not None:
             progress.on_trial(store.trials())
-            hooks: list[Hook] = [progress] if sweep.goal == "front" else [progress, Pruning(trial)]
             with _folder(sweep.runs, trial.number) as folder:
-                _run(optuna, store, trial, settings, folder, hooks)
+                _run(optuna, store, trial, sweep.goal, settings, folder, progress)
             progress.on_result(store.trials(), trial.number)
         found = tuple(store.trials())
     return Found(sweep=sweep, settings=settings, space=space, trials=found, wanted=trials, entropy=source.entropy if source else None)
 
 
-def _run(optuna: Any, store: Store, trial: optuna.Trial, base: RunSettings, folder: Path, hooks: Sequence[Hook]) -> None:
+def _run(optuna: Any, store: Store, trial: optuna.Trial, goal: Goal, base: RunSettings, folder: Path, progress: SweepProgress) -> None:
     """Run one trial and keep how it ended; what is no fault of the trial is raised."""
     try:
-        outcome = outcome_of(settings_of(base, store.settings(trial)), folder, hooks)
+        settings = settings_of(base, store.settings(trial))
+        outcome = outcome_of(settings, folder, [progress, Pruning(trial, settings.objective)] if goal == "elbo" else [progress])
     except optuna.TrialPruned:
         store.prune(trial)
     except (ConfigError, CorpusError, TrainingError) as error:
@@ -107,6 +110,15 @@ def _run(optuna: Any, store: Store, trial: optuna.Trial, base: RunSettings, fold
 def run_of(runs: Path, number: int) -> Path:
     """The folder that keeps a trial's run."""
     return runs / f"trial-{number:03d}"
+
+
+def _require_own(sweep: Sweep, kept: Sequence[str], trials: Sequence[Trial]) -> None:
+    """Refuse a folder with runs of trials that this sweep has not begun: they are another's, and it would come to them."""
+    begun = {trial.number for trial in trials}
+    for name in kept:
+        number = name.removeprefix("trial-")
+        if number.isdecimal() and int(number) not in begun:
+            raise RunError(f"{sweep.runs}: its {name} is no run of the sweep in {sweep.storage}: give another folder as --runs")
 
 
 @contextmanager

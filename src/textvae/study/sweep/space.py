@@ -6,18 +6,20 @@ are searched like those of the others.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from textvae.config import CorpusSettings, ObjectiveSettings, TrainingSettings
 from textvae.descriptions import describe, model_fields
 from textvae.errors import ConfigError, did_you_mean
 from textvae.layering import dotted, layered, load_config_file, nested
 from textvae.settings import RunSettings, from_dict, to_dict
+from textvae.study.commands import typed
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -29,155 +31,119 @@ LEFT_ALONE = {
 }
 """Settings that no space may hold, and why; `corpus.*` is another."""
 
-
 DIGITS = 4
 """Significant digits of a number that is tried: the command that trains it again is exact, and can be read."""
 
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Numbers:
-    """Numbers between two ends, both included."""
-
-    low: float
-    high: float
-    log: bool = False
-    """Whether orders of magnitude are equally likely, rather than numbers."""
-
-    step: float | None = None
-    whole: bool = False
-
-    @property
-    def distribution(self) -> BaseDistribution:
-        """As Optuna samples it."""
-        from optuna.distributions import FloatDistribution, IntDistribution
-
-        if self.whole:
-            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
-        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
-
-    @property
-    def examples(self) -> tuple[float, ...]:
-        """Values that are right if all are."""
-        return self.low, self.high
-
-    def param(self, setting: Any) -> float | None:
-        """A setting's value as Optuna keeps it; None where it is outside of the range."""
-        if isinstance(setting, tuple) and len(setting) == 1:
-            (setting,) = setting
-        if not isinstance(setting, int | float) or not self.low <= setting <= self.high:
-            return None
-        steps = (setting - self.low) / (self.step or 1)
-        return setting if self.step is None or math.isclose(steps, round(steps)) else None
-
-    def setting(self, param: Any) -> Any:
-        """The setting of a value of Optuna's, rounded to what a person would type."""
-        if self.whole or self.step is not None:
-            return param
-        return min(max(float(f"{param:.{DIGITS}g}"), self.low), self.high)
-
-    def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
+Space = Mapping[str, "BaseDistribution"]
+"""Optuna's ranges by the dotted names of settings; a list of numbers is the text that the command line has for it."""
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Choices:
-    """Some values; Optuna knows a list of numbers as the text that the command line has for it."""
-
-    choices: tuple[Any, ...]
-
-    @property
-    def distribution(self) -> BaseDistribution:
-        """As Optuna samples it."""
-        from optuna.distributions import CategoricalDistribution
-
-        return CategoricalDistribution([typed(choice) for choice in self.choices])
-
-    @property
-    def examples(self) -> tuple[Any, ...]:
-        """Values that are right if all are."""
-        return self.choices
-
-    def param(self, setting: Any) -> Any:
-        """A setting's value as Optuna keeps it; None where it is not one of the choices."""
-        return next((typed(choice) for choice in self.choices if typed(choice) == typed(setting)), None)
-
-    def setting(self, param: Any) -> Any:
-        """The setting of a value of Optuna's."""
-        return next(choice for choice in self.choices if typed(choice) == param)
-
-    def __str__(self) -> str:
-        return " | ".join(str(typed(choice)) for choice in self.choices)
+def imported_optuna() -> Any:
+    """Optuna; raises `ConfigError` where it is not installed."""
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "sweeps need optuna, which is not installed; install the extra: pip install '.[study]' in textvae's folder"
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
 
 
-Range = Numbers | Choices
-Space = Mapping[str, Range]
-"""Ranges by the dotted names of settings."""
+def holds(one: BaseDistribution, value: Any) -> bool:
+    """Whether a range holds a setting's value."""
+    attributes, value = _attributes(one), typed(value)
+    if "choices" in attributes:
+        return value in attributes["choices"]
+    if not isinstance(value, int | float) or not attributes["low"] <= value <= attributes["high"]:
+        return False
+    steps = (value - attributes["low"]) / (attributes["step"] or 1)
+    return attributes["step"] is None or math.isclose(steps, round(steps))
 
 
-def typed(value: Any) -> Any:
-    """A setting's value as the command line has it: `16,8,8` for a list of several numbers, others as they are."""
-    if not isinstance(value, tuple | list):
-        return value
-    return ",".join(map(str, value)) if len(value) != 1 else value[0]
+def rounded(one: BaseDistribution, param: Any) -> Any:
+    """A value of Optuna's as a person would type it."""
+    attributes = _attributes(one)
+    if not isinstance(param, float) or "choices" in attributes or attributes["step"]:
+        return param
+    return min(max(float(f"{param:.{DIGITS}g}"), attributes["low"]), attributes["high"])
 
 
-def settings_of(base: RunSettings, suggestion: Mapping[str, Any]) -> RunSettings:
-    """A trial's settings: the base, over which what it suggests is laid. Raises `ConfigError` for what cannot be."""
-    return from_dict(layered(to_dict(base), nested(suggestion)))
+def told(one: BaseDistribution) -> str:
+    """A range in words."""
+    attributes = _attributes(one)
+    if "choices" in attributes:
+        return " | ".join(map(str, attributes["choices"]))
+    return f"{attributes['low']:g} to {attributes['high']:g}{' (log)' if attributes['log'] else ''}"
 
 
 def as_data(space: Space) -> dict[str, Any]:
     """A space as plain data, equal for equal spaces."""
-    return {
-        name: {"choices": [typed(choice) for choice in one.choices]} if isinstance(one, Choices) else asdict(one)
-        for name, one in space.items()
-    }
+    return {name: _attributes(one) for name, one in space.items()}
+
+
+def _attributes(one: BaseDistribution) -> dict[str, Any]:
+    """`choices`, or `low`, `high`, `log` and `step`."""
+    from optuna.distributions import distribution_to_json
+
+    attributes: dict[str, Any] = json.loads(distribution_to_json(one))["attributes"]
+    return attributes
+
+
+def settings_of(base: RunSettings, suggestion: Mapping[str, Any]) -> RunSettings:
+    """A trial's settings: the base, over which what it suggests is laid. Raises `ConfigError` for what cannot be."""
+    return from_dict(layered(to_dict(base), nested({name: _listed(value) for name, value in suggestion.items()})))
+
+
+def _listed(value: Any) -> Any:
+    """The list of numbers that a text such as `16,8,8` stands for; others as they are."""
+    return [int(part) for part in value.split(",")] if re.fullmatch(r"\d+(,\d+)+", str(value)) else value
 
 
 # ── the default ──
 
-Rule = Callable[[Any, RunSettings], Range | None]
+Rule = Callable[[Any, RunSettings], "BaseDistribution | None"]
 """From a setting's value in the base, and all of the base, to its range; None where there is nothing to search."""
 
 
 def _numbers(low: float, high: float, log: bool = False) -> Rule:
-    def rule(value: Any, base: RunSettings) -> Range | None:
-        if log and value <= 0:
-            return None
-        return Numbers(low=min(low, value), high=max(high, value), log=log)
+    def rule(value: float, base: RunSettings) -> BaseDistribution | None:
+        from optuna.distributions import FloatDistribution
+
+        return None if log and value <= 0 else FloatDistribution(min(low, value), max(high, value), log)
 
     return rule
 
 
 def _near(*choices: int) -> Rule:
-    return lambda value, base: Choices(choices=tuple(sorted({*choices, value})))
+    return lambda value, base: _categories(sorted({*choices, value}))
 
 
-def _scaled(value: Any, base: RunSettings) -> Range | None:
+def _categories(choices: Iterable[Any]) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution
+
+    return CategoricalDistribution([typed(choice) for choice in choices])
+
+
+def _scaled(value: Any, base: RunSettings) -> BaseDistribution:
     """Half as wide, as wide, twice as wide; of a ladder all rungs alike. An even width stays even: two directions share some."""
 
-    def times(factor: float) -> Any:
-        scaled = tuple(_width(width * factor, even=width % 2 == 0) for width in (value if isinstance(value, tuple) else (value,)))
-        return scaled if isinstance(value, tuple) else scaled[0]
+    def times(factor: float) -> tuple[int, ...]:
+        widths = value if isinstance(value, tuple) else (value,)
+        return tuple(max(1, round(width * factor) if width % 2 else 2 * round(width * factor / 2)) for width in widths)
 
-    return Choices(choices=tuple(dict.fromkeys(times(factor) for factor in (0.5, 1, 2))))
-
-
-def _width(width: float, even: bool) -> int:
-    return max(1, 2 * round(width / 2) if even else round(width))
+    return _categories(dict.fromkeys(times(factor) for factor in (0.5, 1, 2)))
 
 
-def _free_bits(value: float, base: RunSettings) -> Range | None:
+def _free_bits(value: float, base: RunSettings) -> BaseDistribution | None:
     """From none to twice the base's; where the base has none, to what keeps a latent in use. A mixture has none per channel."""
     per_channel = base.objective.free_bits_per == "channel"
     if per_channel and base.model.latent.prior == "mixture":
         return None
-    return Numbers(low=0.0, high=2 * value or (0.5 if per_channel else 4.0))
+    return _numbers(0.0, 2 * value or (0.5 if per_channel else 4.0))(value, base)
 
 
-def _word_dropout(value: float, base: RunSettings) -> Range | None:
+def _word_dropout(value: float, base: RunSettings) -> BaseDistribution | None:
     return _numbers(0.0, 0.5)(value, base) if base.model.decoder.feeding == "teacher" else None
 
 
@@ -198,7 +164,7 @@ RULES: Mapping[str, Rule] = {
 
 def default_space(base: RunSettings, fixed: Collection[str] = ()) -> Space:
     """The ranges of `RULES` over the base's settings, but for those that the user fixed; what a model without latent lacks is left out."""
-    space: dict[str, Range] = {}
+    space: dict[str, BaseDistribution] = {}
     for name, value in dotted(to_dict(base)).items():
         rule = next((rule for pattern, rule in RULES.items() if fnmatchcase(name, pattern)), None)
         idle = name.startswith("objective.") and not hasattr(base.model, "latent")
@@ -242,7 +208,7 @@ def _entries(table: Mapping[str, Any], known: Collection[str], prefix: str = "")
             yield name, value
 
 
-def _range(name: str, entry: Any, base: RunSettings) -> Range:
+def _range(name: str, entry: Any, base: RunSettings) -> BaseDistribution:
     types = _types(base)
     why = LEFT_ALONE.get(name) or ("it changes what is measured, so trials could not be compared" if name.startswith("corpus.") else "")
     if why:
@@ -253,45 +219,41 @@ def _range(name: str, entry: Any, base: RunSettings) -> Range:
         raise ConfigError(f"unknown setting {name}.{hint}")
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{name} is {entry!r}: expected {{ low = .., high = .. }} or {{ choices = [..] }}; to fix it, give its flag")
-    found = _choices(name, entry) if "choices" in entry else _ends(name, entry, whole=float not in _leaf_types(types[name]))
-    for value in found.examples:
+    try:
+        found = _choices(entry) if "choices" in entry else _ends(entry, whole=float not in _leaf_types(types[name]))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name} has {', '.join(f'{key} = {value}' for key, value in entry.items())}: {error}") from None
+    for value in entry.get("choices") or (entry["low"], entry["high"]):
         settings_of(base, {name: value})
     return found
 
 
-def _choices(name: str, entry: Mapping[str, Any]) -> Choices:
+def _choices(entry: Mapping[str, Any]) -> BaseDistribution:
     choices = entry["choices"]
     if len(entry) > 1 or not isinstance(choices, list) or not choices:
-        raise ConfigError(f"{name} has {_shown(entry)}: choices are a list of at least one value, and stand alone")
-    unlike = len({(type(typed(choice)), typed(choice)) for choice in choices if not isinstance(choice, Mapping)}) < len(choices)
-    if unlike:
-        raise ConfigError(f"{name} has {_shown(entry)}: every choice must differ from the others, and be a value")
-    return Choices(choices=tuple(tuple(choice) if isinstance(choice, list) else choice for choice in choices))
+        raise ValueError("choices are a list of at least one value, and stand alone")
+    if len({(type(typed(choice)), typed(choice)) for choice in choices if not isinstance(choice, Mapping)}) < len(choices):
+        raise ValueError("every choice must differ from the others, and be a value")
+    return _categories(choices)
 
 
-def _ends(name: str, entry: Mapping[str, Any], whole: bool) -> Numbers:
+def _ends(entry: Mapping[str, Any], whole: bool) -> BaseDistribution:
+    from optuna.distributions import FloatDistribution, IntDistribution
+
     keys = ("low", "high", "log", "step")
     for key in entry:
         if key not in keys:
-            raise ConfigError(f"{name} has an unknown {key}.{did_you_mean(key, (*keys, 'choices'))}")
+            raise ValueError(f"unknown {key}.{did_you_mean(key, (*keys, 'choices'))}")
     numbers = [entry.get("low"), entry.get("high"), entry.get("step", 1)]
-    log = entry.get("log", False)
-    if not all(_is_number(number) for number in numbers) or not isinstance(log, bool):
-        raise ConfigError(f"{name} has {_shown(entry)}: expected low and high as numbers; if need be log = true, or step as a number")
-    low, high, step = numbers
+    if not all(_is_number(number) for number in numbers) or not isinstance(entry.get("log", False), bool):
+        raise ValueError("expected low and high as numbers; if need be log = true, or step as a number")
     if whole and any(number != int(number) for number in numbers):
-        raise ConfigError(f"{name} has {_shown(entry)}: it is a whole number, so are its low, high and step")
-    if low > high or step <= 0 or (log and low <= 0) or (log and "step" in entry):
-        raise ConfigError(f"{name} has {_shown(entry)}: low is at most high, step above 0; with log, low is above 0 and there is no step")
-    return Numbers(low=low, high=high, log=log, step=entry.get("step"), whole=whole)
+        raise ValueError("it is a whole number, so are its low, high and step")
+    return (IntDistribution if whole else FloatDistribution)(**entry)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _shown(entry: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} = {value}" for key, value in entry.items())
 
 
 def _types(base: RunSettings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
@@ -18,7 +18,9 @@ import numpy as np
 from textvae.errors import ConfigError, RunError
 from textvae.layering import dotted
 from textvae.settings import RunSettings, to_dict
-from textvae.study.sweep.space import Space, as_data
+from textvae.study.commands import typed
+from textvae.study.sweep.space import Space, as_data, holds, imported_optuna, rounded
+from textvae.study.sweep.trial import Outcome, Trial
 from textvae.study.sweep.workers import Workers
 
 if TYPE_CHECKING:
@@ -36,65 +38,6 @@ ATTEMPTS = 2
 
 STARTUP_TRIALS = 5
 """Complete trials before one is pruned."""
-
-PRUNED_FROM = 30
-"""Per cent of a trial's steps before it may be pruned: beta has its full weight by then."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a trial came to, on valid with the weights that are kept; nats a sequence."""
-
-    distortion: float
-    rate: float
-    rate_per_rung: list[float]
-    active_units_per_rung: list[int]
-    steps: int
-    """Steps of the run, and steps between looks at valid: with them a run of so many minutes can be had again."""
-
-    evaluate_every: int
-
-    @property
-    def elbo(self) -> float:
-        """-(distortion + rate)."""
-        return -self.distortion - self.rate
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One trial as it stands in the journal."""
-
-    number: int
-    state: Literal["running", "complete", "pruned", "failed", "left"]
-    """left: its process was killed or interrupted."""
-
-    settings: dict[str, Any]
-    """What it suggests, by dotted name."""
-
-    outcome: Outcome | None
-    reason: str | None
-    """Why it failed."""
-
-    seconds: float | None
-
-    @property
-    def counts(self) -> bool:
-        """Whether it is over, for better or worse."""
-        return self.state in ("complete", "pruned", "failed")
-
-
-def imported_optuna() -> Any:
-    """Optuna; raises `ConfigError` where it is not installed."""
-    try:
-        import optuna
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "sweeps need optuna, which is not installed; install the extra: pip install '.[study]' in textvae's folder"
-        ) from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
 
 
 @contextmanager
@@ -133,13 +76,13 @@ class Store:
             # A trial's random numbers are its own: processes with one seed try different things, and a resumed sweep the same.
             (seed,) = np.random.SeedSequence([self._seed, len(taken)]).generate_state(1)
             self._study.sampler = TPESampler(seed=int(seed))
-            trial = self._study.ask({name: one.distribution for name, one in self._space.items()})
+            trial = self._study.ask(dict(self._space))
             trial.set_user_attr("worker", self._workers.name)
             return trial
 
     def settings(self, trial: optuna.Trial | FrozenTrial) -> dict[str, Any]:
-        """What a trial suggests, by dotted name."""
-        return {name: self._space[name].setting(param) for name, param in trial.params.items()}
+        """What a trial suggests, by dotted name, as the command line has it."""
+        return {name: rounded(self._space[name], param) for name, param in trial.params.items()}
 
     def complete(self, trial: optuna.Trial, outcome: Outcome) -> None:
         """Keep what a trial came to."""
@@ -240,15 +183,14 @@ def _mend(path: Path, lock: Any) -> None:
 def _study(optuna: Any, storage: Any, path: Path, goal: Goal, base: RunSettings, space: Space) -> optuna.Study:
     """The journal's study: a new one starts with the base itself, where the space holds it; another sweep's is refused."""
     says = json.loads(json.dumps({"goal": goal, "settings": to_dict(base), "space": as_data(space)}))
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=PRUNED_FROM)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS)
     if not storage.get_all_studies():
         directions = ["minimize"] if goal == "elbo" else ["minimize", "minimize"]
         study = optuna.create_study(storage=storage, study_name=STUDY, directions=directions, pruner=pruner)
         study.set_user_attr("sweep", says)
         values = dotted(to_dict(base))
-        params = {name: one.param(values[name]) for name, one in space.items()}
-        if None not in params.values():
-            study.enqueue_trial(params)
+        if all(holds(one, values[name]) for name, one in space.items()):
+            study.enqueue_trial({name: typed(values[name]) for name in space})
         return study
     try:
         study = optuna.load_study(storage=storage, study_name=STUDY, pruner=pruner)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import final
 from uuid import uuid4
 
-from textvae.errors import ConfigError
+from textvae.errors import ConfigError, RunError
+from textvae.storage import lock
 
 
 @final
@@ -30,7 +31,7 @@ class Workers:
         with self.alone():
             self.folder.mkdir(exist_ok=True)
             self._own = os.open(self.folder / self.name, os.O_RDWR | os.O_CREAT)
-            self._lock(self._own)
+            lock(self._own)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,12 +44,12 @@ class Workers:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Wait until no other process of the sweep is in such a block."""
-        handle = os.open(self.storage, os.O_RDWR)
-        try:
-            self._lock(handle)
+        with self.storage.open("rb+") as file:
+            try:
+                lock(file.fileno())
+            except RunError as error:
+                raise ConfigError(f"{self.storage}: {error}, for --storage") from None
             yield
-        finally:
-            os.close(handle)
 
     def alive(self, name: str) -> bool:
         """Whether the process of a name still runs; the file of one that does not is removed. To be asked `alone`."""
@@ -60,21 +61,10 @@ class Workers:
         except FileNotFoundError:
             return False
         try:
-            self._lock(handle, wait=False)
+            lock(handle, wait=False)
         except BlockingIOError:
             return True
         finally:
             os.close(handle)
         path.unlink()
         return False
-
-    def _lock(self, handle: int, wait: bool = True) -> None:
-        """Lock an open file; raises `BlockingIOError` where it is locked and is not waited for."""
-        try:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise
-        except (ImportError, OSError) as error:
-            raise ConfigError(f"{self.storage}: files cannot be locked here ({error}): keep --storage on another disk") from None
