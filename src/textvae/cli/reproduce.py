@@ -49,7 +49,7 @@ def reproduce(
     corpus
         The tweets, as for `textvae train`; by default sentiment140, which is downloaded.
     rows
-        Train only these rows now (--rows rnn-dense --rows cnn-map).
+        Train only these rows now (--rows rnn-dense --rows cnn-map); of Table 3, show the best of these.
     seeds
         Train at most so many seeds of a row now.
     processes
@@ -60,15 +60,19 @@ def reproduce(
     from textvae.study.reproduce import reproduce_table, reproduce_table3
     from textvae.study.tables import TABLES
 
-    if (rows or seeds is not None) and (what == "figures" or what.startswith("table3")):
-        raise ConfigError(f"{what} is made of the first seeds of all rows: leave out --rows and --seeds")
+    if seeds is not None and (what == "figures" or what.startswith("table3")):
+        raise ConfigError(f"{what} is made of the first seed of each row: leave out --seeds")
+    if rows and what == "figures":
+        raise ConfigError("figures are drawn of all rows that are there: leave out --rows")
     told: Any
     try:
         with _progress() as report:
             if what == "figures":
                 told = _figures(out, budget, corpus, processes, report)
             elif what in ("table3", "table3-long"):
-                told = reproduce_table3(TABLES[what.replace("table3", "table2")], budget, out, corpus, processes, report, _measuring)
+                told = reproduce_table3(
+                    TABLES[what.replace("table3", "table2")], budget, out, corpus, rows or (), processes, report, _measuring
+                )
             else:
                 found = reproduce_table(TABLES[what], budget, out, corpus, tuple(rows or ()), seeds, processes, report)
                 told = [one.to_dict() for one in found]

@@ -68,9 +68,10 @@ def write_page(table: Table, budget: Budget, out: Path, wanted: Sequence[Job], c
     return found
 
 
-def command_of(what: str, budget: Budget, corpus: str | None) -> str:
+def command_of(what: str, budget: Budget, corpus: str | None, rows: Sequence[str] = ()) -> str:
     """What a person types for the same page; where the corpus and the folder lie on this machine is left out."""
-    return f"textvae reproduce {what} --budget {budget}" + (f" --corpus {Path(corpus).name}" if corpus else "") + " --out DIR"
+    told = [f"textvae reproduce {what} --budget {budget}", *(f"--rows {row}" for row in rows)]
+    return " ".join([*told, *([f"--corpus {Path(corpus).name}"] if corpus else []), "--out DIR"])
 
 
 def _mixtures(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -89,19 +90,20 @@ def reproduce_table3(
     budget: Budget,
     out: Path,
     corpus: str | None = None,
+    rows: Sequence[str] = (),
     processes: int | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Samples, reconstructions and interpolations of a table's best models, with figures beside those of real text.
 
-    Trains what of the table's first seeds is missing, writes `NAME-BUDGET.md` and `.json` (the format of `table3`) and returns it.
+    Trains what of the first seeds of the rows (by default all) is missing, writes `NAME-BUDGET.md` and `.json` (the format of `table3`) and returns it.
 
     Raises:
         UserError, KeyboardInterrupt: as `reproduce_table`.
     """
     sentence_bleu()  # what is missing is told before hours of training
-    wanted = [job for job in jobs(table, budget, corpus, seeds=1) if job.variant == "elbo"]
+    wanted = [job for job in jobs(table, budget, corpus, tuple(rows), seeds=1) if job.variant == "elbo"]
     by_row = {job.row: job for job in wanted}
     best = best_first(finish(wanted, out, processes, progress))[:BEST_ROWS]
     shown = [by_row[row] for row in [*(record["row"] for record in best), "lm"] if row in by_row]
@@ -112,7 +114,7 @@ def reproduce_table3(
     measured = table3(models, lines, samples=30 if budget == "smoke" else 1_000, tell=tell)
     what = table.name.replace("table2", "table3")
     title = f"# Table 3: what the best models of {table.title[0].lower()}{table.title[1:]} write, budget `{budget}`"
-    text = f"{title}\n\n    {command_of(what, budget, corpus)}\n\n{table3_markdown(measured)}"
+    text = f"{title}\n\n    {command_of(what, budget, corpus, rows)}\n\n{table3_markdown(measured)}"
     write_atomically(out / f"{what}-{budget}.md", text.encode())
     write_json(out / f"{what}-{budget}.json", measured)
     return measured
