@@ -97,7 +97,8 @@ def reproduce_table3(
 ) -> dict[str, Any]:
     """Samples, reconstructions and interpolations of a table's best models, with figures beside those of real text.
 
-    Trains what of the first seeds of the rows (by default all) is missing, writes `NAME-BUDGET.md` and `.json` (the format of `table3`) and returns it.
+    Trains what of the first seeds of the rows (by default all) is missing, writes `NAME-BUDGET.md` and `.json` (the format of
+    `table3`) and returns it.
 
     Raises:
         UserError, KeyboardInterrupt: as `reproduce_table`.
