@@ -145,15 +145,12 @@ def test_trials_that_fall_behind_are_pruned_inside_the_training(textvae: Command
         assert len((run / "metrics.jsonl").read_text().splitlines()) < 4, "it ended before its last step"
 
 
-def test_nothing_is_pruned_while_beta_grows_and_a_collapse_is_told(textvae: Command, tmp_path: Path) -> None:
+def test_nothing_is_pruned_while_beta_grows(textvae: Command, tmp_path: Path) -> None:
     space = tmp_path / "space.toml"
     space.write_text('"training.learning_rate" = { choices = [0.03, 0.04, 0.05, 1e-9] }')
     words = line(tmp_path / "s.journal", space, "--trials", 10, "--goal", "elbo", "--training.lr-warmup", 0, "--objective.warmup", 1)
-    ended = textvae(*words, "--json")
-    found = json.loads(ended.out)
+    found = json.loads(textvae(*words, "--json").out)
     assert found["trials"]["complete"] == 10 and found["trials"]["pruned"] == 0
-    assert found["best"][0]["rate"] < 0.1
-    assert "note: the best trial's latent has collapsed" in ended.err and "--goal front" in ended.err
 
 
 def test_runs_of_another_sweep_are_refused_before_anything_is_trained(textvae: Command, space: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def record(row: str, variant: str = "elbo", seed: int = 0, distortion: float = 6
         }
         for i in range(1, 6)
     ]
-    measured = {"distortion": distortion, "rate": rate, "elbo": -distortion - rate, "entropy": ENTROPY, "latent_units": 2 * rungs}
+    measured = {"distortion": distortion, "rate": rate, "elbo": -distortion - rate, "entropy": ENTROPY, "active_units": 2 * rungs}
     measured["gap"] = distortion + rate - ENTROPY
     return {"row": row, "variant": variant, "seed": seed, "history": history, "valid": measured, "test": measured}
 

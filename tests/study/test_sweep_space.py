@@ -13,7 +13,7 @@ from textvae.layering import dotted, nested
 from textvae.presets import preset_names
 from textvae.settings import resolve, to_dict
 from textvae.study.commands import typed
-from textvae.study.sweep.space import default_space, holds, load_space, rounded, settings_of
+from textvae.study.sweep.space import as_data, default_space, holds, load_space, rounded, settings_of
 
 BASE = resolve("rnn")
 
@@ -33,8 +33,9 @@ def test_the_default_space_holds_its_base_and_nothing_that_cannot_be(preset: str
     for name, one in space.items():
         assert holds(one, values[name]), name
         assert dotted(to_dict(settings_of(base, {name: typed(values[name])})))[name] == values[name]
-        for example in one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high):
-            settings_of(base, {name: example})
+        for examples in as_data({name: one}).values():
+            for example in examples.get("choices") or (examples["low"], examples["high"]):
+                settings_of(base, {name: example})
 
 
 @pytest.mark.parametrize("architecture", architectures())

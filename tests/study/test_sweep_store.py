@@ -20,6 +20,9 @@ from textvae.config import ObjectiveSettings
 from textvae.errors import ConfigError
 from textvae.settings import resolve
 from textvae.study.commands import typed
+from textvae.study.sweep.base import Base
+from textvae.study.sweep.report import notes
+from textvae.study.sweep.search import Found, Sweep
 from textvae.study.sweep.space import Space
 from textvae.study.sweep.store import Goal, Store, opened
 from textvae.study.sweep.trial import Outcome, Pruning, Trial, front, full_beta_from, ranked
@@ -82,6 +85,17 @@ def test_a_front_dominates_all_else_and_nothing_of_itself(points: list[tuple[int
     inside = {one.number for one in best}
     assert not any(dominates(one, other) for one in best for other in best)
     assert all(any(dominates(one, other) for one in best) for other in trials if other.number not in inside)
+
+
+def test_a_best_elbo_whose_latent_says_nothing_is_told() -> None:
+    def told(goal: Goal, rate: float, preset: str = "rnn") -> list[str]:
+        sweep, settings = Sweep(base=Base(preset=preset), storage=Path("s.journal"), goal=goal), resolve(preset)
+        trials = (trial(0, 5.0, rate), trial(1, 5.0, 3.0))
+        return notes(Found(sweep=sweep, settings=settings, space=SPACE, trials=trials, wanted=2, entropy=None))
+
+    (note,) = told("elbo", 0.05)
+    assert note.startswith("the best trial's latent has collapsed (rate 0.05 nats)") and "--goal front" in note
+    assert told("elbo", 0.2) == told("front", 0.05) == told("elbo", 0.0, "lm") == []
 
 
 # ── the file ──

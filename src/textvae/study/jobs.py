@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -12,6 +11,7 @@ from typing import Any, Literal, final
 
 from textvae.layering import dotted, layered
 from textvae.settings import RunSettings, resolve, to_dict
+from textvae.study.commands import command_of
 
 Budget = Literal["smoke", "paper", "best"]
 """smoke: minutes, to see that it runs; paper: the study's sizes and recipe; best: ours within the same parameters."""
@@ -56,9 +56,8 @@ class Job:
     @property
     def command(self) -> str:
         """What a person types to train the same model."""
-        flags = " ".join(f"--{name} {_typed(value)}" for name, value in dotted(self.changes).items() if name != "corpus.path")
-        corpus = Path(self.settings.corpus.path).name
-        return f"textvae train {shlex.quote(corpus)} --preset {self.preset} {flags} --out RUN"
+        flags = {name: value for name, value in dotted(self.changes).items() if name != "corpus.path"}
+        return command_of(Path(self.settings.corpus.path).name, self.preset, flags)
 
     def anywhere(self) -> Job:
         """The same job with the corpus's name for its path: where it lies on this machine is told to nobody."""
@@ -82,8 +81,3 @@ class Job:
     def from_dict(cls, data: Mapping[str, Any]) -> Job:
         """The job of `to_dict`'s data."""
         return cls(**data)
-
-
-def _typed(value: Any) -> str:
-    """A value as it is typed after its flag."""
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else shlex.quote(str(value))
