@@ -65,6 +65,12 @@ def command_line(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "textvae", *map(str, arguments)]
 
 
+def with_ctrl_c(command: list[str]) -> list[str]:
+    """A command that hears SIGINT even where the tests run in the background of a shell, which ignores it for all below."""
+    restore = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    return [sys.executable, "-c", restore, *command]
+
+
 def environment() -> dict[str, str]:
     """This process's, with as many threads: how sums are split up decides their last bit."""
     import torch

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Command, command_line, environment
+from .conftest import Command, command_line, environment, with_ctrl_c
 
 SMOKE = ("reproduce", "table1", "--budget", "smoke", "--rows", "rnn-dense")
 
@@ -44,7 +44,9 @@ def test_the_command_of_a_record_trains_the_same_model(smoke: Path, typed: Comma
 
 
 def test_interrupted_and_started_again_it_ends_with_the_same_table(smoke: Path, textvae: Command, tmp_path: Path) -> None:
-    with subprocess.Popen(command_line(*SMOKE, "--out", tmp_path), stderr=subprocess.PIPE, text=True, env=environment()) as process:
+    with subprocess.Popen(
+        with_ctrl_c(command_line(*SMOKE, "--out", tmp_path)), stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob("runs/table1/smoke/*/metrics.jsonl")):
             assert process.poll() is None and time.monotonic() < deadline

@@ -13,7 +13,7 @@ import pytest
 
 from textvae.training import trainer
 
-from .conftest import SETTINGS, TINY, Command, command_line, environment
+from .conftest import SETTINGS, TINY, Command, command_line, environment, with_ctrl_c
 
 FLAGS = [*TINY, "--steps", "4", "--corpus.draws", "60", "--corpus.held-out-draws", "30"]
 SPACE = '"training.learning_rate" = { low = 1e-3, high = 1e-2, log = true }\n"objective.beta" = { low = 0.5, high = 1.0 }\n'
@@ -85,7 +85,9 @@ def test_two_processes_share_the_trials(textvae: Command, space: Path, tmp_path:
 def test_ctrl_c_keeps_what_is_over_and_the_command_goes_on(textvae: Command, space: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s.journal"
     words = line(storage, space, "--trials", 40)
-    with subprocess.Popen(command_line(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+    with subprocess.Popen(
+        with_ctrl_c(command_line(*words)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
         assert process.stderr is not None
         assert next(told for told in process.stderr if told.startswith("1 of 40"))
         process.send_signal(signal.SIGINT)
