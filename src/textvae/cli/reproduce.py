@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from textvae.cli.output import note, print_json, print_lines, print_table
 from textvae.errors import ConfigError
@@ -57,44 +57,65 @@ def reproduce(
     json
         Print JSON instead of the table.
     """
-    from textvae.study.reproduce import reproduce_table, reproduce_table3
-    from textvae.study.tables import TABLES
-
     if seeds is not None and (what == "figures" or what.startswith("table3")):
         raise ConfigError(f"{what} is made of the first seed of each row: leave out --seeds")
     if rows and what == "figures":
         raise ConfigError("figures are drawn of all rows that are there: leave out --rows")
-    told: Any
     try:
         with _progress() as report:
             if what == "figures":
-                told = _figures(out, budget, corpus, processes, report)
+                show = _figures(out, budget, corpus, processes, report)
             elif what in ("table3", "table3-long"):
-                told = reproduce_table3(
-                    TABLES[what.replace("table3", "table2")], budget, out, corpus, rows or (), processes, report, _measuring
-                )
+                show = _table3(what, out, budget, corpus, rows or [], processes, report)
             else:
-                found = reproduce_table(TABLES[what], budget, out, corpus, tuple(rows or ()), seeds, processes, report)
-                told = [one.to_dict() for one in found]
+                show = _table(what, out, budget, corpus, rows or [], seeds, processes, report)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on") from None
-    page = out / f"{what}-{budget}.md"
-    if json:
-        print_json(told)
-    elif what == "figures":
-        print_lines(told["pictures"])
-    elif isinstance(told, dict):
-        print(page.read_text(encoding="utf-8"), end="")
-    else:
-        print_table(_terminal(found))
-        note(f"the whole page is {page}")
+    show(json)
+
+
+Show = Callable[[bool], None]
+"""Prints what was made: as JSON if so asked, else for people."""
+
+
+def _table(
+    what: str, out: Path, budget: Budget, corpus: str | None, rows: list[str], seeds: int | None, processes: int | None, report: Progress
+) -> Show:
+    from textvae.study.reproduce import reproduce_table
+    from textvae.study.tables import TABLES
+
+    found = reproduce_table(TABLES[what], budget, out, corpus, rows, seeds, processes, report)
+
+    def show(json: bool) -> None:
+        if json:
+            print_json([one.to_dict() for one in found])
+        else:
+            print_table(_terminal(found))
+            note(f"the whole page is {out / f'{what}-{budget}.md'}")
+
+    return show
+
+
+def _table3(what: str, out: Path, budget: Budget, corpus: str | None, rows: list[str], processes: int | None, report: Progress) -> Show:
+    from textvae.study.reproduce import reproduce_table3
+    from textvae.study.tables import TABLES
+
+    made = reproduce_table3(TABLES[what.replace("table3", "table2")], budget, out, corpus, rows, processes, report, _measuring)
+
+    def show(json: bool) -> None:
+        if json:
+            print_json(made)
+        else:
+            print((out / f"{what}-{budget}.md").read_text(encoding="utf-8"), end="")
+
+    return show
 
 
 def _measuring(what: str) -> None:
     note(f"measuring {what}")
 
 
-def _figures(out: Path, budget: Budget, corpus: str | None, processes: int | None, report: Progress) -> dict[str, Any]:
+def _figures(out: Path, budget: Budget, corpus: str | None, processes: int | None, report: Progress) -> Show:
     """Train the model of the latent plane, draw all there is to draw, and say what could not be drawn."""
     from textvae.plots import pyplot
     from textvae.study.figures.chosen import plane_job
@@ -107,7 +128,15 @@ def _figures(out: Path, budget: Budget, corpus: str | None, processes: int | Non
     drawn = draw(out, budget, corpus, tell=note)
     for name, why in drawn.missing.items():
         note(f"{name} is not drawn: {why}")
-    return {"pictures": [str(path) for path in drawn.paths], "missing": drawn.missing}
+    pictures = [str(path) for path in drawn.paths]
+
+    def show(json: bool) -> None:
+        if json:
+            print_json({"pictures": pictures, "missing": drawn.missing})
+        else:
+            print_lines(pictures)
+
+    return show
 
 
 def _terminal(found: Sequence[Summary]) -> Table:
