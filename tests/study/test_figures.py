@@ -52,7 +52,7 @@ RECORDS = [
     *(record("rnn-dense", seed=seed, distortion=6.0 + 0.1 * seed) for seed in range(3)),
     *(record("rnn-dense", variant=f"free-{rate}", distortion=9.1 - rate, rate=rate) for rate in (4.0, 6.0)),
     record("ladder-3", rungs=3),
-    record("ladder-3", variant="closer", distortion=0.6, rate=10.0, rungs=3),
+    record("ladder-3", variant="dominating", distortion=0.6, rate=10.0, rungs=3),
 ]
 
 
@@ -134,7 +134,7 @@ def test_learning_curves_have_a_panel_a_row(tmp_path: Path) -> None:
 
 def test_rungs_have_a_line_each(tmp_path: Path) -> None:
     rungs(tmp_path, "rungs", RECORDS)
-    check_written(tmp_path, "rungs", "nats a sequence, valid", "rung 1 (bottom)", "rung 3", "ladder-3, closer")
+    check_written(tmp_path, "rungs", "nats a sequence, valid", "rung 1 (bottom)", "rung 3", "ladder-3, dominating")
 
 
 def test_the_gap_is_drawn_against_the_rate(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class Job:
     budget: Budget
     row: str
     variant: str
-    """What the run is for: `elbo` (the row's best ELBO), `closer` (less distortion than the printed row), or a point of a curve."""
+    """What the run is for: `elbo` (the row's best ELBO), `dominating` (less of both terms than the printed row), or a point of a curve."""
 
     seed: int
     preset: str

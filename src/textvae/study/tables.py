@@ -1,7 +1,7 @@
 """What each table trains: rows, the presets behind them, seeds. Nothing here trains; `runner.py` does.
 
-Every row of budget `best` is trained for its ELBO (variant `elbo`), and where that run says less through z than the printed row,
-a second time to be nearer to the text (`closer`, a smaller beta, chosen on valid), so that both of its terms lie below the printed ones.
+Every row of budget `best` is trained for its ELBO (variant `elbo`), and where one term of that run lies above the printed row's, a second
+time (`dominating`, with another beta or other free bits, chosen on valid), so that both lie below: nearer to the text, or with a smaller rate.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Row:
     printed: Printed | None = None
     """None for rows the study has not."""
 
-    closer: Changes = field(default_factory=dict)
-    """What makes of the row's `best` preset the run that is nearer to the text; empty where the best ELBO dominates the printed row."""
+    dominating: Changes = field(default_factory=dict)
+    """What makes of the row's `best` preset the run that dominates the printed row; empty where the best ELBO does."""
 
     seeds: int = 1
     variants: Mapping[str, Changes] = field(default_factory=dict)
@@ -123,8 +123,8 @@ def _of_row(table: Table, row: Row, budget: Budget, where: Changes, seeds: int |
     for seed in range(1 if budget == "smoke" else min(row.seeds, seeds or row.seeds)):
         yield job("elbo", seed, {})
     if budget == "best":
-        if row.closer:
-            yield job("closer", 0, row.closer)
+        if row.dominating:
+            yield job("dominating", 0, row.dominating)
         for variant, changes in row.variants.items():
             yield job(variant, 0, changes)
 
@@ -157,7 +157,7 @@ TABLE1 = Table(
         Row(name="rnn-map", label="RNN (FMP)", printed=TABLE_1["rnn-map"], seeds=3),
         Row(name="cnn-map", label="CNN (FMP)", printed=TABLE_1["cnn-map"], seeds=3),
         Row(name="hybrid-map", label="Hybrid (FMP)", printed=TABLE_1["hybrid-map"], seeds=3),
-        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_1["ladder-3"], closer=_charged(0.02), seeds=3),
+        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_1["ladder-3"], dominating=_charged(0.02), seeds=3),
         Row(name="ladder-cnn-3", label="LCNNVAE (3)", printed=TABLE_1["ladder-cnn-3"], seeds=3),
     ),
 )
@@ -170,14 +170,19 @@ TABLE2 = Table(
     paper={"training": {"epochs": 20.0, "evaluate_every": 590}, "corpus": {"split": "random"}},
     rows=(
         Row(name="lm", label="no latent", seeds=1),
-        Row(name="hybrid-dense", label="Hybrid (DLS)", printed=TABLE_2["hybrid-dense"]),
-        Row(name="rnn-map", label="RNN (FMP)", printed=TABLE_2["rnn-map"], closer=_charged(0.3)),
-        Row(name="cnn-map", label="CNN (FMP)", printed=TABLE_2["cnn-map"], closer=_charged(0.3)),
-        Row(name="hybrid-map", label="Hybrid (FMP)", printed=TABLE_2["hybrid-map"], closer=_charged(0.3)),
-        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_2["ladder-3"], closer=_charged(0.3)),
-        Row(name="ladder-cnn-3", label="LCNNVAE (3)", printed=TABLE_2["ladder-cnn-3"], closer=_charged(0.3)),
-        Row(name="ladder-5", label="LVAE (5)", printed=TABLE_2["ladder-5"], closer={}),
-        Row(name="ladder-cnn-5", label="LCNNVAE (5)", printed=TABLE_2["ladder-cnn-5"], closer=_charged(0.3)),
+        Row(
+            name="hybrid-dense",
+            label="Hybrid (DLS)",
+            printed=TABLE_2["hybrid-dense"],
+            dominating={"objective": {"free_bits": 1.0}},  # its printed rate is 5.2: a smaller one, not less distortion
+        ),
+        Row(name="rnn-map", label="RNN (FMP)", printed=TABLE_2["rnn-map"], dominating=_charged(0.3)),
+        Row(name="cnn-map", label="CNN (FMP)", printed=TABLE_2["cnn-map"], dominating=_charged(0.3)),
+        Row(name="hybrid-map", label="Hybrid (FMP)", printed=TABLE_2["hybrid-map"], dominating=_charged(0.3)),
+        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_2["ladder-3"], dominating=_charged(0.3)),
+        Row(name="ladder-cnn-3", label="LCNNVAE (3)", printed=TABLE_2["ladder-cnn-3"], dominating=_charged(0.3)),
+        Row(name="ladder-5", label="LVAE (5)", printed=TABLE_2["ladder-5"]),
+        Row(name="ladder-cnn-5", label="LCNNVAE (5)", printed=TABLE_2["ladder-cnn-5"], dominating=_charged(0.3)),
     ),
 )
 
