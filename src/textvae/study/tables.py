@@ -1,7 +1,7 @@
 """What each table trains: rows, the presets behind them, seeds. Nothing here trains; `runner.py` does.
 
-Every row of budget `best` is trained for its ELBO (variant `elbo`), and where one term of that run lies above the printed row's, a second
-time (`dominating`, with another beta or other free bits, chosen on valid), so that both lie below: nearer to the text, or with a smaller rate.
+Every row of budget `best` is trained for its ELBO (variant `elbo`), and where one term of that run lies above the printed row's, a
+second time (`dominating`, with another beta or other free bits, chosen on valid), so that both lie below.
 """
 
 from __future__ import annotations
