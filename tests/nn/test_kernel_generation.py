@@ -139,3 +139,29 @@ def test_weights_that_are_no_numbers_still_give_symbols(cell: str) -> None:
     for sampling in (None, Sampling(), Sampling(top_k=2, top_p=0.5)):
         tokens = generated(model, sampling)
         assert ((tokens >= 0) & (tokens < VOCABULARY)).all()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", ["dense", "map", "ladder"])
+def test_a_self_fed_emitter_walks_the_same_path_and_learns_the_same(kind: str, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(kind, cell, "self").eval()
+    z, tokens = prior_latents(model, COUNT).clone(), torch.randint(0, VOCABULARY, (COUNT, MAX_TOKENS - 2))
+    found = []
+    for switch in ("", "off"):
+        monkeypatch.setenv(SWITCH, switch)
+        model.zero_grad()
+        distortion = model.decoder(z, tokens)
+        distortion.sum().backward()
+        found.append((distortion.detach(), model.decoder.emitter.core.recurrent.core.weight_hh_l0.grad.clone()))
+    (fused, fused_gradient), (plain, plain_gradient) = found
+    assert ((fused - plain).abs() > 1e-3).sum() <= 1  # but for a tie that rounding may turn
+    torch.testing.assert_close(fused_gradient, plain_gradient, rtol=0.02, atol=0.02 * float(plain_gradient.abs().max()))
+
+
+def test_a_self_fed_emitter_that_drops_walks_step_by_step_in_training() -> None:
+    model = model_of(feeding="self")
+    context, z = torch.zeros(3, 4, model.decoder.expander.outlet.channels), torch.zeros(3, 1, 3)
+    assert model.eval().decoder.emitter.core.path(context, z) is None  # gradients are wanted
+    with torch.no_grad():
+        assert model.decoder.emitter.core.path(context, z).shape == (3, 4)
+        assert model.train().decoder.emitter.core.path(context, z) is None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from textvae.data.tokens import EOS, UNK
 from textvae.model.tokens import shifted
 from textvae.nn.dropout import Dropout
-from textvae.nn.kernel.generation import Choice, Reader, generate, generates
+from textvae.nn.kernel.generation import Choice, Reader, generate, generates, path
 from textvae.nn.recurrent import Recurrent, State
 from textvae.shapes import MapShape
 
@@ -126,10 +126,18 @@ class RecurrentCore(nn.Module):
 
     def generate(self, context: Tensor, z: Tensor, choice: Choice, self_fed: bool) -> Tensor | None:
         """Whole sequences (B, T_max) by the fused kernel, where it is there and this is one layer in fp32 on the CPU; else None."""
-        reader = Reader(self.embedding, self.recurrent.core, self.output, self_fed)
-        if self.training or not generates(reader, context):  # in training symbols and outputs are dropped
-            return None
-        return generate(reader, context, self.initial_state(z), choice)
+        reader = self._reader(context)
+        return None if reader is None else generate(reader, context, self.initial_state(z), choice, self_fed)
+
+    def path(self, context: Tensor, z: Tensor) -> Tensor | None:
+        """The symbols (B, T) that it reads where it is fed its own most likely ones, by the fused kernel; None where that cannot."""
+        reader = self._reader(context)
+        return None if reader is None else path(reader, context, self.initial_state(z))
+
+    def _reader(self, context: Tensor) -> Reader | None:
+        """What the kernel generates with; None where it cannot, or in training, where symbols and outputs are dropped."""
+        reader = Reader(self.embedding, self.recurrent.core, self.output)
+        return reader if not (self.training and self.dropout.p) and generates(reader, context) else None
 
 
 @final
@@ -188,6 +196,9 @@ class SelfFedEmitter(Emitter):
     @torch.no_grad()
     def _path(self, context: Tensor, z: Tensor, length: int) -> Tensor:
         """The symbols (B, T) that are read before each of the first `length` steps."""
+        walked = self.core.path(context[:, :length], z)
+        if walked is not None:
+            return walked
         state = self.start(context, z)
         symbols = []
         for _ in range(length):

@@ -42,6 +42,7 @@ SIGNATURES = {
     "textvae_lstm_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _I, _I, _P, _P, _P, _I),
     "textvae_gru_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _I, _I, _P, _P, _I),
     "textvae_generate": (_P, _P, _P, _P, _P, _I),
+    "textvae_path": (_P, _I, _P, _P, _P, _I),
 }
 
 

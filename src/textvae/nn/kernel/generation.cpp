@@ -1,4 +1,4 @@
-// Generation with a recurrent emitter of one layer: all steps of many sequences, fp32, from one call.
+// Generation with a recurrent emitter of one layer: all steps of many sequences, fp32, from one call; and a self-fed emitter's path.
 //
 // What the symbols contribute to the gates is a table (V, G * H) and what the context does comes projected, so that a step is a
 // gather, one product of h with the recurrent weights, the cell, one product for the logits and the choice of the next symbols.
@@ -261,6 +261,17 @@ void generate(const Network& net, const Choice& choice, index first, index end, 
     }
 }
 
+// The most likely symbols of the slots [first, end), each read at the step after; the first column of the symbols is given.
+void walk_path(const Network& net, index steps, index first, index end, index* symbols) {
+    for (index t = 0; t + 1 < steps; ++t) {
+        advance(net, t, first, end);
+        for (index slot = first; slot < end; ++slot) {
+            symbols[slot * steps + t + 1] = net.symbol[slot] = most_likely(net.logits + slot * net.V, net.V);
+            carry(net, slot, slot);
+        }
+    }
+}
+
 void generate_all(const Network& net, const Choice& choice, index* tokens, index threads) {
     share(net.B, threads, [&](index first, index end) {
         by_groups(first, end, [&](index from, index to) { generate(net, choice, from, to, tokens); });
@@ -276,6 +287,14 @@ void textvae_generate(const void* emitter, const void* choice, float* room, std:
                       std::int64_t threads) {
     const Network net(*static_cast<const Emitter*>(emitter), room, marks);
     generate_all(net, *static_cast<const Choice*>(choice), tokens, threads);
+}
+
+// Fill symbols (B, T), given with an end symbol first in each row, with those that a self-fed Emitter reads, whatever is emitted.
+void textvae_path(const void* emitter, std::int64_t steps, float* room, std::int64_t* marks, std::int64_t* symbols, std::int64_t threads) {
+    const Network net(*static_cast<const Emitter*>(emitter), room, marks);
+    share(net.B, threads, [&](index first, index end) {
+        by_groups(first, end, [&](index from, index to) { walk_path(net, steps, from, to, symbols); });
+    });
 }
 
 }  // extern "C"

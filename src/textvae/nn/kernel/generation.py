@@ -6,6 +6,7 @@ one row where the context is the same at every step. What is left of a step is a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ctypes import Structure, addressof, c_double, c_float, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import final
@@ -47,8 +48,6 @@ class Reader:
     embedding: nn.Embedding
     core: nn.LSTM | nn.GRU
     output: nn.Linear
-    self_fed: bool
-    """Whether it reads its own most likely symbols instead of those that were chosen."""
 
 
 @final
@@ -93,22 +92,25 @@ def generates(reader: Reader, context: Tensor) -> bool:
     )
 
 
-def generate(reader: Reader, context: Tensor, state: tuple[Tensor, ...], choice: Choice) -> Tensor:
+def generate(reader: Reader, context: Tensor, state: tuple[Tensor, ...], choice: Choice, self_fed: bool = False) -> Tensor:
     """Tokens (B, T), each row ended by `EOS` (0) at T at the latest, for the context (B, T, C) and the first state, parts (1, B, H).
 
-    A row depends on no other. The same symbols as step by step, but for rounding.
+    A row depends on no other. The same symbols as step by step, but for rounding. A self-fed emitter reads its own most likely
+    symbols instead of those that were chosen.
     """
-    batch, steps, _ = context.shape
-    tokens = torch.zeros(batch, steps, dtype=torch.int64)
-    weights = _packed(reader)
-    wide = 1 if context.stride(1) == 0 else steps  # a context that is repeated over the steps is projected once
-    part = max(1, WIDEST // (wide * len(weights.w_context)))
-    for first in range(0, batch, part):
-        rows = slice(first, first + part)
-        h, *c = (aligned(each[0, rows], 1) for each in state)
+    tokens = torch.zeros(context.shape[:2], dtype=torch.int64)
+    for rows, walk in _walks(reader, context, state):
         uniform = None if choice.uniform is None else choice.uniform[rows].contiguous()
-        _walk(weights, F.linear(context[rows, :wide], weights.w_context), h, c, choice, uniform, reader.self_fed, tokens[rows])
+        walk.generate(choice, uniform, self_fed, tokens[rows])
     return tokens
+
+
+def path(reader: Reader, context: Tensor, state: tuple[Tensor, ...]) -> Tensor:
+    """The symbols (B, T) that a self-fed emitter reads before each step: `EOS` (0), then its own most likely ones."""
+    symbols = torch.zeros(context.shape[:2], dtype=torch.int64)
+    for rows, walk in _walks(reader, context, state):
+        walk.path(symbols[rows])
+    return symbols
 
 
 @final
@@ -164,25 +166,54 @@ def _packed(reader: Reader) -> _Weights:
     return known[1]
 
 
-def _walk(
-    weights: _Weights, context: Tensor, h: Tensor, c: list[Tensor], choice: Choice, uniform: Tensor | None, self_fed: bool, tokens: Tensor
-) -> None:
-    """Generate into tokens (B, T), full of `EOS`, from the projected context (B, T or 1, G * H)."""
-    (batch, units), symbols = h.shape, len(weights.bias)
-    h, c = h.contiguous(), [part.contiguous() for part in c]
-    emitter = _Emitter(
-        batch, units, symbols, _at(weights.table), _at(context), context.stride(0), context.stride(1) if context.shape[1] > 1 else 0,
-        _at(weights.recurrent), _at(weights.candidate), _at(weights.output), _at(weights.bias), _at(h), _at(c[0]) if c else None,
-    )  # fmt: skip
-    forbidden = (c_int64 * len(choice.forbidden))(*choice.forbidden)
-    way = _Choice(
-        _at(uniform), tokens.shape[1], choice.temperature, choice.top_k or 0, choice.top_p or 1.0,
-        addressof(forbidden), len(forbidden), self_fed,
-    )  # fmt: skip
-    room, marks = h.new_empty(batch * (4 * units + 2 * symbols)), tokens.new_empty(batch * (symbols + 2))
-    library = kernel().library
-    assert library is not None, "callers ask first whether the kernel is there"
-    library.textvae_generate(addressof(emitter), addressof(way), _at(room), _at(marks), _at(tokens), threads_for(tokens.numel() * units))
+@final
+@dataclass(frozen=True)
+class _Walk:
+    """An emitter and where some of its rows start from."""
+
+    weights: _Weights
+    context: Tensor
+    """(B, T or 1, G * H), projected."""
+
+    h: Tensor
+    c: Tensor | None
+    """(B, H) each."""
+
+    def generate(self, choice: Choice, uniform: Tensor | None, self_fed: bool, tokens: Tensor) -> None:
+        """Generate into tokens (B, T), full of `EOS`."""
+        forbidden = (c_int64 * len(choice.forbidden))(*choice.forbidden)
+        way = _Choice(
+            _at(uniform), tokens.shape[1], choice.temperature, choice.top_k or 0, choice.top_p or 1.0,
+            addressof(forbidden), len(forbidden), self_fed,
+        )  # fmt: skip
+        self._call("textvae_generate", addressof(way), tokens)
+
+    def path(self, symbols: Tensor) -> None:
+        """Walk a self-fed emitter's path into symbols (B, T), whose first column is given."""
+        self._call("textvae_path", symbols.shape[1], symbols)
+
+    def _call(self, name: str, argument: int, out: Tensor) -> None:
+        (batch, units), symbols = self.h.shape, len(self.weights.bias)
+        w, step = self.weights, self.context.stride(1) if self.context.shape[1] > 1 else 0
+        emitter = _Emitter(
+            batch, units, symbols, _at(w.table), _at(self.context), self.context.stride(0), step,
+            _at(w.recurrent), _at(w.candidate), _at(w.output), _at(w.bias), _at(self.h), _at(self.c),
+        )  # fmt: skip
+        room, marks = self.h.new_empty(batch * (4 * units + 2 * symbols)), out.new_empty(batch * (symbols + 2))
+        library = kernel().library
+        assert library is not None, "callers ask first whether the kernel is there"
+        getattr(library, name)(addressof(emitter), argument, _at(room), _at(marks), _at(out), threads_for(out.numel() * units))
+
+
+def _walks(reader: Reader, context: Tensor, state: tuple[Tensor, ...]) -> Iterator[tuple[slice, _Walk]]:
+    """The rows of a batch, part by part, each with its walk."""
+    weights, steps = _packed(reader), context.shape[1]
+    wide = 1 if context.stride(1) == 0 else steps  # a context that is repeated over the steps is projected once
+    part = max(1, WIDEST // (wide * len(weights.w_context)))
+    for first in range(0, len(context), part):
+        rows = slice(first, first + part)
+        h, *c = (aligned(each[0, rows], 1).contiguous() for each in state)
+        yield rows, _Walk(weights, F.linear(context[rows, :wide], weights.w_context), h, c[0] if c else None)
 
 
 def _at(tensor: Tensor | None) -> int | None:
