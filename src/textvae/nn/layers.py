@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textvae.config import NormName
+from textvae.nn.convolution import convolve, convolve_transposed
 from textvae.nn.dropout import Dropout
 from textvae.nn.recurrent import Recurrent
 from textvae.shapes import MapShape, check_joint
@@ -103,7 +104,7 @@ class Convolution(SequenceLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, ceil(S / stride), C')."""
-        y = self.convolution(x.transpose(1, 2))[..., : self.outlet.positions].transpose(1, 2)  # (B, S', C')
+        y = convolve(x, self.convolution, self.outlet.positions)  # (B, S', C')
         return self.dropout(F.elu(self.norm(y)))
 
 
@@ -121,16 +122,15 @@ class TransposedConvolution(SequenceLayer):
             "the transposed convolution's outlet",
             outlet,
         )
-        self.crop = kernel // 2
-        missing = self.crop + outlet.positions - ((inlet.positions - 1) * stride + kernel)
+        missing = kernel // 2 + outlet.positions - ((inlet.positions - 1) * stride + kernel)
         self.convolution = nn.ConvTranspose1d(inlet.channels, outlet.channels, kernel, stride, output_padding=max(0, missing))
         self.norm = ChannelNorm(norm, outlet.channels)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, S', C')."""
-        y = self.convolution(x.transpose(1, 2))[..., self.crop : self.crop + self.outlet.positions]  # (B, C', S')
-        return self.dropout(F.elu(self.norm(y.transpose(1, 2))))
+        y = convolve_transposed(x, self.convolution, self.outlet.positions)  # (B, S', C')
+        return self.dropout(F.elu(self.norm(y)))
 
 
 @final
