@@ -165,3 +165,18 @@ def test_a_self_fed_emitter_that_drops_walks_step_by_step_in_training() -> None:
     with torch.no_grad():
         assert model.decoder.emitter.core.path(context, z).shape == (3, 4)
         assert model.train().decoder.emitter.core.path(context, z) is None
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_what_is_generated_follows_a_fused_optimizer(trains: bool) -> None:
+    model = model_of().train(trains)
+    before = generated(model.eval())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, fused=True)
+    model.train(trains).decoder(prior_latents(model, 4).clone(), torch.full((4, 5), 7)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    after = generated(model.eval())
+    again = model_of().eval()
+    again.load_state_dict(model.state_dict())
+    assert (after != before).any()
+    assert (after == generated(again)).all()

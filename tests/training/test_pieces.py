@@ -7,17 +7,23 @@ import signal
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from textvae import storage
 from textvae.config import TrainingSettings
+from textvae.data.batches import BucketedBatches
+from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError, RunError
 from textvae.storage import append_line, write_atomically, write_json
 from textvae.training.averages import WeightAverage
 from textvae.training.checkpoint import Position, State, load_training, random_state, read_tensors, save_training, write_tensors
 from textvae.training.engine import chosen_device, chosen_precision, launch
+from textvae.training.feed import Feed
 from textvae.training.interrupt import StopRequest
 from textvae.training.metrics import MetricsLog
 from textvae.training.trainer import optimizer_for
@@ -265,3 +271,15 @@ def test_outside_the_main_thread_nothing_listens() -> None:
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+@given(lengths=st.lists(st.integers(0, 9), min_size=1, max_size=30), start=st.integers(0, 4), world=st.integers(1, 2))
+def test_a_feed_gathers_what_the_batches_take(lengths: list[int], start: int, world: int) -> None:
+    table = TokenTable.ended(np.arange(sum(lengths)) + 2, np.array(lengths))
+    for rank in range(world if len(lengths) >= world else 0):
+        batches = BucketedBatches(table, 4, 0, 12, rank=rank, world=world)
+        fed = Feed(batches, torch.device("cpu"))
+        for epoch in (0, 1):
+            expected, found = list(batches.iterate(epoch, start)), list(fed.iterate(epoch, start))
+            assert len(expected) == len(found)
+            assert all(one.dtype == torch.int64 and (one.numpy() == other).all() for one, other in zip(found, expected, strict=True))

@@ -75,9 +75,18 @@ class BucketedBatches:
 
     def iterate(self, epoch: int, start_batch: int = 0) -> Iterator[np.ndarray]:
         """Yield this rank's part of the epoch's batches from `start_batch` on, int64 (B,T); all ranks get the same T."""
+        for rows, width in self.plan(epoch, start_batch):
+            yield self.table(epoch).take(rows, width)  # (B,T)
+
+    def plan(self, epoch: int, start_batch: int = 0) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield what `iterate` takes: this rank's rows (B,) of the epoch's table, and the width T."""
         plan = self._epoch(epoch)
         for rows, width in zip(plan.batches[start_batch:], plan.widths[start_batch:], strict=True):
-            yield plan.table.take(rows[self._rank :: self._world], width)  # (B,T)
+            yield rows[self._rank :: self._world], width
+
+    def table(self, epoch: int) -> TokenTable:
+        """Return the sequences of an epoch."""
+        return self._epoch(epoch).table
 
     def padding_share(self, epoch: int = 0) -> float:
         """Return the share of an epoch's batch positions that are padding: after the `EOS` that ends a sequence."""

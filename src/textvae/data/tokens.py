@@ -56,13 +56,9 @@ class TokenTable:
 
         Without `width`, the longest of the rows decides. Gathers with array arithmetic: no loop over rows.
         """
-        starts = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - starts
-        width = int(lengths.max(initial=1)) if width is None else width
-        columns = np.arange(width)
-        inside = columns < lengths[:, None]  # (B, T)
-        positions = np.where(inside, starts[:, None] + columns, 0)  # (B, T)
-        return np.where(inside, self.tokens[positions], EOS).astype(np.int64)  # (B, T)
+        starts, ends = self.offsets[rows], self.offsets[rows + 1] - 1  # each sequence's end holds `EOS`
+        width = int((ends - starts).max(initial=0)) + 1 if width is None else width
+        return self.tokens[np.minimum(starts[:, None] + np.arange(width), ends[:, None])].astype(np.int64)  # (B, T)
 
     def select(self, rows: np.ndarray) -> TokenTable:
         """Return the table of the named sequences only, in the order of `rows`."""

@@ -7,14 +7,13 @@ import time
 from dataclasses import replace
 from itertools import chain, count
 
-import torch
-
 from textvae.config import ObjectiveSettings, TrainingSettings
 from textvae.data.batches import BucketedBatches
 from textvae.data.corpora import Prepared
 from textvae.model.text_model import LatentTextModel
 from textvae.training.checkpoint import random_state, set_random_state
 from textvae.training.engine import launch
+from textvae.training.feed import Feed
 from textvae.training.monitor import glance
 from textvae.training.objective import leaves_idle
 from textvae.training.trainer import EVALUATIONS, LossOfBatch, optimizer_for
@@ -61,8 +60,9 @@ def _steps_in(
     )
     window = min(MEASURED_SECONDS, MEASURED_SHARE * seconds)
     taken, began = 0, started
-    for batch in chain.from_iterable(batches.iterate(0) for _ in count()):  # a small corpus is read again and again
-        loss, _ = module(torch.from_numpy(batch).to(fabric.device), objective.beta)
+    feed = Feed(batches, fabric.device)
+    for batch in chain.from_iterable(feed.iterate(0) for _ in count()):  # a small corpus is read again and again
+        loss, _ = module(batch, objective.beta)
         fabric.backward(loss)
         engine.step()
         optimizer.zero_grad(set_to_none=True)

@@ -21,6 +21,7 @@ from textvae.model.text_model import LatentTextModel
 from textvae.training.averages import WeightAverage
 from textvae.training.checkpoint import Position, State, load_training, random_state, save_training, write_tensors
 from textvae.training.engine import launch
+from textvae.training.feed import Feed
 from textvae.training.hooks import Hook, Hooks, StepRecord
 from textvae.training.interrupt import StopRequest
 from textvae.training.memory import memory_told
@@ -83,7 +84,7 @@ class Trainer:
         self.optimizer = optimizer_for(model, settings)
         self.module, self.engine = self.fabric.setup(LossOfBatch(model, objective), self.optimizer)
         self.average = WeightAverage(model, settings.average) if settings.average else None
-        self.batches = BucketedBatches(
+        batches = BucketedBatches(
             data.training_table,
             settings.batch,
             settings.seed,
@@ -91,6 +92,7 @@ class Trainer:
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,
         )
+        self.feed = Feed(batches, self.fabric.device)
         self.position = Position()
         self.began = 0.0  # when training would have begun, had it been one sitting
         self.metrics = MetricsLog(folder / "metrics.jsonl")
@@ -147,9 +149,9 @@ class Trainer:
         """Batches (B, T) from the position on, epoch after epoch; the position counts what was taken."""
         position = self.position
         while True:
-            for batch in self.batches.iterate(position.epoch, position.batch):
+            for batch in self.feed.iterate(position.epoch, position.batch):
                 position.batch += 1
-                yield torch.from_numpy(batch).to(self.fabric.device, non_blocking=True)
+                yield batch
             position.epoch, position.batch = position.epoch + 1, 0
 
     def _step(self, tokens: Tensor) -> None:

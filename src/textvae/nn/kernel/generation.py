@@ -99,7 +99,7 @@ def generate(reader: Reader, context: Tensor, state: tuple[Tensor, ...], choice:
     symbols instead of those that were chosen.
     """
     tokens = torch.zeros(context.shape[:2], dtype=torch.int64)
-    for rows, walk in _walks(reader, context, state):
+    for rows, walk in _walks(_kept(reader), context, state):
         uniform = None if choice.uniform is None else choice.uniform[rows].contiguous()
         walk.generate(choice, uniform, self_fed, tokens[rows])
     return tokens
@@ -108,7 +108,7 @@ def generate(reader: Reader, context: Tensor, state: tuple[Tensor, ...], choice:
 def path(reader: Reader, context: Tensor, state: tuple[Tensor, ...]) -> Tensor:
     """The symbols (B, T) that a self-fed emitter reads before each step: `EOS` (0), then its own most likely ones."""
     symbols = torch.zeros(context.shape[:2], dtype=torch.int64)
-    for rows, walk in _walks(reader, context, state):
+    for rows, walk in _walks(_Weights.of(reader), context, state):
         walk.path(symbols[rows])
     return symbols
 
@@ -152,18 +152,25 @@ class _Weights:
         )
 
 
-_PACKED: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], _Weights]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], _Weights]] = WeakKeyDictionary()
 """Packed weights by their layer, and of which state of the parameters they are: a string at a time is drawn without packing anew."""
 
 
-def _packed(reader: Reader) -> _Weights:
-    """An emitter's packed weights, made anew where a parameter was changed or moved."""
+def _kept(reader: Reader) -> _Weights:
+    """An emitter's packed weights, made anew where a parameter was changed or moved, and every time where it is being trained."""
     parameters = (reader.embedding.weight, *reader.core.all_weights[0], reader.output.weight, reader.output.bias)
-    versions = tuple(number for each in parameters for number in (each.data_ptr(), each._version))
-    known = _PACKED.get(reader.core)
-    if known is None or known[0] != versions:
-        known = _PACKED[reader.core] = (versions, _Weights.of(reader))
+    if reader.core.training or any(each.grad is not None for each in parameters):
+        return _Weights.of(reader)
+    state = tuple(number for each in parameters for number in (each.data_ptr(), each._version))
+    known = _KEPT.get(reader.core)
+    if known is None or known[0] != state:
+        known = _KEPT[reader.core] = (state, _Weights.of(reader))
     return known[1]
+
+
+def forget(core: nn.Module) -> None:
+    """Pack a layer's weights anew the next time: an optimizer may change them, and fused ones leave no trace in a tensor's version."""
+    _KEPT.pop(core, None)
 
 
 @final
@@ -205,9 +212,9 @@ class _Walk:
         getattr(library, name)(addressof(emitter), argument, _at(room), _at(marks), _at(out), threads_for(out.numel() * units))
 
 
-def _walks(reader: Reader, context: Tensor, state: tuple[Tensor, ...]) -> Iterator[tuple[slice, _Walk]]:
+def _walks(weights: _Weights, context: Tensor, state: tuple[Tensor, ...]) -> Iterator[tuple[slice, _Walk]]:
     """The rows of a batch, part by part, each with its walk."""
-    weights, steps = _packed(reader), context.shape[1]
+    steps = context.shape[1]
     wide = 1 if context.stride(1) == 0 else steps  # a context that is repeated over the steps is projected once
     part = max(1, WIDEST // (wide * len(weights.w_context)))
     for first in range(0, len(context), part):
