@@ -11,29 +11,21 @@ a compiler.
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from frame import Side, alternate, arguments, gflops, ratio, report, square_product
 from torch import Tensor
 
 from textvae.architectures import find_architecture
 from textvae.config import LatentSettings, RecurrentDecoderSettings
 from textvae.data.tokens import EOS, UNK
-from textvae.doctor import processor
 from textvae.generation import Sampling, decode_sampled, prior_latents
 from textvae.model.emitters import RecurrentEmitter
 from textvae.model.text_model import LatentTextModel
-from textvae.nn.kernel.compiling import kernel
 
 SYMBOLS, VOCABULARY, EMBEDDING, LATENT = 32, 84, 128, 32
 COUNTS = (1, 64, 1024)
-WARM_UP = 1
 
 
 def model_of(cell: str, hidden: int) -> LatentTextModel:
@@ -65,64 +57,35 @@ def naive(model: LatentTextModel, z: Tensor) -> Tensor:
         return torch.cat(symbols, 1)
 
 
-def alternate(sides: list[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Seconds of each side, round by round, the sides taking turns."""
-    seconds: list[list[float]] = [[] for _ in sides]
-    for round_number in range(rounds + WARM_UP):
-        for side, run in enumerate(sides):
-            began = time.perf_counter()
-            run()
-            if round_number >= WARM_UP:
-                seconds[side].append(time.perf_counter() - began)
-    return seconds
-
-
 def measure(model: LatentTextModel, count: int, sampling: Sampling, rounds: int) -> dict[str, Any]:
     """Both sides for a number of sequences."""
     z = prior_latents(model, count)
     generator = torch.Generator().manual_seed(0)
     drawn = decode_sampled(model, z, sampling, generator, forbidden=(EOS, UNK))
     assert drawn.shape == (count, SYMBOLS + 1), "every sequence takes all steps"
-    sides = [lambda: naive(model, z), lambda: decode_sampled(model, z, sampling, generator, forbidden=(EOS, UNK))]
-    plain, ours = alternate(sides, rounds)
-    ratios = [p / o for p, o in zip(plain, ours, strict=True)]
-    low, _, high = statistics.quantiles(ratios, n=4)
+    sides: list[Side] = [lambda: naive(model, z), lambda: decode_sampled(model, z, sampling, generator, forbidden=(EOS, UNK))]
+    plain, ours, product = alternate([*sides, square_product()], rounds)
     return {
         "sequences": count,
-        "naive_ms": round(1e3 * statistics.median(plain), 2),
-        "ours_ms": round(1e3 * statistics.median(ours), 2),
-        "ratio": round(statistics.median(plain) / statistics.median(ours), 2),
-        "middle_half": [round(low, 2), round(high, 2)],
-        "characters_per_second": round(count * SYMBOLS / statistics.median(ours)),
+        "naive_ms": plain.ms,
+        "ours_ms": ours.ms,
+        **ratio(plain, ours),
+        "characters/s": round(count * SYMBOLS / ours.median),
+        "GEMM_GF/s": gflops(product),
     }
 
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, rounds=9)
     parser.add_argument("--cell", choices=("lstm", "gru"), default="lstm")
     parser.add_argument("--hidden", type=int, default=256)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--top-p", type=float)
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    print(f"{processor()}, {arguments.threads} threads, torch {torch.__version__}, fp32; kernel: {kernel().reason}")
-    print(f"{arguments.cell}, {arguments.hidden} units, {SYMBOLS} symbols of {VOCABULARY}, z of {LATENT}")
-    print(f"{'sequences':>9} {'naive ms':>10} {'ours ms':>10} {'ratio':>7} {'middle half':>15} {'characters/s':>13}")
-    model, rows = model_of(arguments.cell, arguments.hidden), []
-    for count in COUNTS:
-        row = measure(model, count, Sampling(top_p=arguments.top_p), arguments.rounds)
-        rows.append(row)
-        low, high = row["middle_half"]
-        print(
-            f"{count:>9} {row['naive_ms']:>10} {row['ours_ms']:>10} {row['ratio']:>7} {f'{low}-{high}':>15} "
-            f"{row['characters_per_second']:>13,}",
-            flush=True,
-        )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"{options.cell}, {options.hidden} units, {SYMBOLS} symbols of {VOCABULARY}, z of {LATENT}")
+    model, sampling = model_of(options.cell, options.hidden), Sampling(top_p=options.top_p)
+    report(options, "sampling", (measure(model, count, sampling, options.rounds) for count in COUNTS))
 
 
 if __name__ == "__main__":

@@ -242,7 +242,29 @@ def test_precision_is_what_was_asked_for() -> None:
 
 def test_several_devices_need_torchrun() -> None:
     with pytest.raises(ConfigError, match=r"training\.devices is 3, but 1 process started: run it as torchrun --nproc-per-node 3"):
-        launch(TrainingSettings(devices=3, device="cpu"))
+        launch(TrainingSettings(devices=3, device="cpu"), *a_line())
+
+
+def a_line() -> tuple[nn.Module, torch.optim.Optimizer]:
+    """The smallest module, and an optimizer of step 1."""
+    module = nn.Linear(1, 1)
+    return module, torch.optim.SGD(module.parameters(), lr=1.0)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+def test_one_process_computes_at_the_precision_and_follows_the_clipped_gradient(precision: str, dtype: torch.dtype) -> None:
+    module, optimizer = a_line()
+    before = module.weight.detach().clone()
+    engine = launch(TrainingSettings(device="cpu", precision=precision), module, optimizer)  # type: ignore[arg-type]
+    found = engine.forward(torch.ones(2, 1))
+    assert found.dtype == dtype
+    engine.backward(-100.0 * found.float().sum())
+    engine.clip(1.0)
+    engine.step()
+    assert module.weight.grad is None
+    assert float((module.weight - before).detach()) == pytest.approx(0.5**0.5, abs=1e-3)  # weight and bias share a gradient of length 1
+    assert (engine.rank, engine.world, engine.agreed("yes")) == (0, 1, "yes")
+    assert engine.gathered(torch.tensor([1.0, 2.0])).tolist() == [[1.0, 2.0]]
 
 
 # ── the request to stop ──

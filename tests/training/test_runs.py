@@ -315,7 +315,7 @@ def test_broken_weights_never_reach_a_checkpoint(
 ) -> None:
     monkeypatch.setattr(trainer, "LossOfBatch", lambda model, objective: Poisoned(LossOfBatch(model, objective), at))
     if stop:
-        monkeypatch.setattr(trainer.Trainer, "_agreed", lambda self, said: self.position.step == at if isinstance(said, bool) else said)
+        monkeypatch.setattr(trainer.Trainer, "_stops", lambda self, stop: self.position.step == at)
     with pytest.raises(TrainingError, match=f"is no longer a number near step {at}; the last good checkpoint is kept"):
         session.start(settings("rnn", training={"clip": 0.0}), tmp_path / "run")
     state, told = read_tensors(tmp_path / "run" / "training.safetensors")

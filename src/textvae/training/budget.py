@@ -51,26 +51,21 @@ def _steps_in(
     """Steps that fit in `seconds` and the steps between looks at valid; leaves the model and the random state as they were."""
     started = time.perf_counter()
     before = random_state()
-    fabric = launch(settings, leaves_idle(objective, model))
     trial = copy.deepcopy(model)
-    optimizer = optimizer_for(trial, settings)
-    module, engine = fabric.setup(LossOfBatch(trial, objective), optimizer)
-    batches = BucketedBatches(
-        data.training_table, settings.batch, settings.seed, model.max_tokens, rank=fabric.global_rank, world=fabric.world_size
-    )
+    engine = launch(settings, LossOfBatch(trial, objective), optimizer_for(trial, settings), leaves_idle(objective, model))
+    batches = BucketedBatches(data.training_table, settings.batch, settings.seed, model.max_tokens, rank=engine.rank, world=engine.world)
     window = min(MEASURED_SECONDS, MEASURED_SHARE * seconds)
     taken, began = 0, started
-    feed = Feed(batches, fabric.device)
+    feed = Feed(batches, engine.device)
     for batch in chain.from_iterable(feed.iterate(0) for _ in count()):  # a small corpus is read again and again
-        loss, _ = module(batch, objective.beta)
-        fabric.backward(loss)
+        loss, _ = engine.forward(batch, objective.beta)
+        engine.backward(loss)
         engine.step()
-        optimizer.zero_grad(set_to_none=True)
         taken += 1
         if taken == WARM_UP_STEPS:
             loss.item()  # waits for the device
             began = time.perf_counter()
-        if fabric.broadcast(taken > WARM_UP_STEPS and time.perf_counter() - began > window):
+        if engine.agreed(taken > WARM_UP_STEPS and time.perf_counter() - began > window):
             break
     loss.item()
     step_seconds = (time.perf_counter() - began) / (taken - WARM_UP_STEPS)
@@ -86,5 +81,5 @@ def _steps_in(
         looks = max(1, min(EVALUATIONS, int(LOOKING_SHARE * left / look_seconds)))
         steps = (left - looks * look_seconds) / step_seconds
         every = max(1, int(steps) // looks)
-    fixed: tuple[int, int] = fabric.broadcast((max(1, int(steps)), every))
+    fixed: tuple[int, int] = engine.agreed((max(1, int(steps)), every))
     return fixed

@@ -140,14 +140,14 @@ PARTS = ("batch", "encoder", "latent", "expander", "emitter (recurrence, output)
 def _attach(watch: Stopwatch, trainer: Trainer) -> None:
     """Time the parts of every step from now on."""
     model, decoder = trainer.model, trainer.model.decoder
-    watch.timed(trainer.module, "forward", "loss")  # its own time: what is no other part's
+    watch.timed(trainer.engine, "forward", "loss")  # its own time: what is no other part's
     watch.timed(model.encoder, "forward", "encoder")
     watch.timed(model.latents, "climb", "latent")
     watch.timed(model.latents, "descend", "latent")
     watch.timed(decoder.expander, "forward", "expander")
     watch.timed(decoder.emitter, "forward", "emitter (recurrence, output)")
-    watch.timed(trainer.fabric, "backward", "backward")
-    watch.timed(trainer.fabric, "clip_gradients", "clipping")
+    watch.timed(trainer.engine, "backward", "backward")
+    watch.timed(trainer.engine, "clip", "clipping")
     watch.timed(trainer.engine, "step", "optimizer")
     if trainer.average is not None:
         watch.timed(trainer.average, "update", "weight average")

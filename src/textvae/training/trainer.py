@@ -79,35 +79,34 @@ class Trainer:
         self.model, self.data, self.objective, self.settings = model, data, objective, settings
         self.steps, self.folder = steps, folder
         self.every = settings.evaluate_every or max(1, steps // EVALUATIONS)
-        self.fabric = launch(settings, leaves_idle(objective, model))
-        self.hooks = Hooks(tuple(hooks) if self.fabric.is_global_zero else ())
         self.optimizer = optimizer_for(model, settings)
-        self.module, self.engine = self.fabric.setup(LossOfBatch(model, objective), self.optimizer)
+        self.engine = launch(settings, LossOfBatch(model, objective), self.optimizer, leaves_idle(objective, model))
+        self.hooks = Hooks(() if self.engine.rank else tuple(hooks))
         self.average = WeightAverage(model, settings.average) if settings.average else None
         batches = BucketedBatches(
             data.training_table,
             settings.batch,
             settings.seed,
             model.max_tokens,
-            rank=self.fabric.global_rank,
-            world=self.fabric.world_size,
+            rank=self.engine.rank,
+            world=self.engine.world,
         )
-        self.feed = Feed(batches, self.fabric.device)
+        self.feed = Feed(batches, self.engine.device)
         self.position = Position()
         self.began = 0.0  # when training would have begun, had it been one sitting
         self.metrics = MetricsLog(folder / "metrics.jsonl")
         self.window = Window(1 + len(model.latents.shapes), model.device)
         self.collapsed = False
         self.state = State(model, self.optimizer, self.average, self.window)
-        if self.fabric.global_rank:
+        if self.engine.rank:
             # Every process has built the same model; from here on each has noise of its own.
-            torch.manual_seed(settings.seed + self.fabric.global_rank)
+            torch.manual_seed(settings.seed + self.engine.rank)
 
     def resume(self) -> None:
         """Take up the state of the run's last checkpoint; a run that was stopped before its first one starts anew."""
         if (self.folder / "training.safetensors").exists():
-            self.position = load_training(self.folder, self.state, self.fabric.global_rank, self.fabric.world_size)
-        if self.fabric.is_global_zero:
+            self.position = load_training(self.folder, self.state, self.engine.rank, self.engine.world)
+        if self.engine.rank == 0:
             self.metrics.cut_after(self.position.step)
 
     def fit(self) -> Position:
@@ -160,12 +159,11 @@ class Trainer:
         rate = learning_rate_at(position.step, self.steps, self.settings, position.halvings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, means = self.module(tokens, beta)
-        self.fabric.backward(loss)
+        loss, means = self.engine.forward(tokens, beta)
+        self.engine.backward(loss)
         if self.settings.clip:
-            self.fabric.clip_gradients(self.module, self.engine, max_norm=self.settings.clip, error_if_nonfinite=False)
+            self.engine.clip(self.settings.clip)
         self.engine.step()
-        self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update(position.step)
         self.window.add(means)
@@ -191,13 +189,13 @@ class Trainer:
         position = self.position
         self._check_numbers()
         with self._kept_weights():
-            seen = self._agreed(glance(self.model, self.data.tables["valid"], self.objective))
+            seen = self.engine.agreed(glance(self.model, self.data.tables["valid"], self.objective))
             if not math.isfinite(seen.loss):
                 raise self._no_number("loss on valid")
             better = seen.loss < position.best_loss
             if better or self.settings.keep == "last":
                 position.best_loss, position.best_step = min(seen.loss, position.best_loss), position.step
-                if self.fabric.is_global_zero:
+                if self.engine.rank == 0:
                     write_tensors(self.folder / "weights.safetensors", self.model.state_dict())
         position.stale = 0 if better else position.stale + 1
         if self.settings.decay == "plateau" and position.stale and position.stale % PLATEAU == 0:
@@ -221,7 +219,7 @@ class Trainer:
             "train": {"distortion": distortion, "rate": sum(rates), "rate_per_rung": rates},
             "valid": seen.as_metrics(),
         }
-        if self.fabric.is_global_zero:
+        if self.engine.rank == 0:
             self.metrics.append(metrics)
         self.hooks.on_evaluation(metrics)
         if metrics["beta"] >= self.objective.beta > 0 and seen.rate_per_rung:
@@ -238,30 +236,20 @@ class Trainer:
         """The block in which the model holds the weights that are kept: the averages, where there are any."""
         return self.average.applied() if self.average is not None else nullcontext()
 
-    def _agreed(self, said: Any) -> Any:
-        """What the first process said, in all of them: they stop, and find valid better or worse, together."""
-        return self.fabric.broadcast(said) if self.fabric.world_size > 1 else said
-
     def _stops(self, stop: StopRequest) -> bool:
         """Whether to stop now; several processes ask each other seldom, for a question makes all of them wait."""
-        asking = self.fabric.world_size == 1 or self.position.step % AGREE_EVERY == 0
-        return asking and self._agreed(stop.asked)
-
-    def _gathered(self, row: Tensor) -> Tensor:
-        """A row of every process, (processes, N) for (N,)."""
-        rows = self.fabric.all_gather(row)
-        assert isinstance(rows, Tensor)
-        return rows.cpu().view(self.fabric.world_size, -1)
+        asking = self.engine.world == 1 or self.position.step % AGREE_EVERY == 0
+        return asking and self.engine.agreed(stop.asked)
 
     def _checkpoint(self) -> None:
         self._check_numbers()
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
             raise self._no_number("model's weights")
         self._count_time()
-        random = {name: self._gathered(state) for name, state in random_state().items()}
-        if self.fabric.is_global_zero:
+        random = {name: self.engine.gathered(state) for name, state in random_state().items()}
+        if self.engine.rank == 0:
             save_training(self.folder, self.state, self.position, random)
-        self.fabric.barrier()
+        self.engine.wait()
         self.hooks.on_checkpoint(self.folder)
 
     def _finish(self) -> None:

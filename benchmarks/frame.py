@@ -1,0 +1,109 @@
+"""What all benchmarks share: sides that take turns, medians and spread, the machine's own rate in the same run, a table and a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from textvae.doctor import processor
+from textvae.nn.kernel.compiling import kernel
+from textvae.study.records import source_revision
+
+WARM_UP = 2
+SQUARE = 1024
+"""Rows and columns of the matrices whose product is the machine's yardstick."""
+
+Side = Callable[[], object]
+
+
+@final
+@dataclass(frozen=True)
+class Timing:
+    """One side's seconds over the rounds."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return statistics.median(self.seconds)
+
+    @property
+    def ms(self) -> float:
+        """The median in milliseconds, rounded for a table."""
+        return round(1e3 * self.median, 2 if self.median < 1 else 0)
+
+
+def alternate(sides: Sequence[Side], rounds: int) -> list[Timing]:
+    """Seconds of each side, round by round in one process, the sides taking turns, after a warm-up."""
+    seconds: list[list[float]] = [[] for _ in sides]
+    for round_number in range(rounds + WARM_UP):
+        for side, run in enumerate(sides):
+            began = time.perf_counter()
+            run()
+            if round_number >= WARM_UP:
+                seconds[side].append(time.perf_counter() - began)
+    return [Timing(tuple(each)) for each in seconds]
+
+
+def ratio(plain: Timing, ours: Timing) -> dict[str, Any]:
+    """How many times as long the plain side takes: the ratio of the medians, and the middle half of the rounds' own ratios."""
+    each = [p / o for p, o in zip(plain.seconds, ours.seconds, strict=True)]
+    low, _, high = statistics.quantiles(each, n=4)
+    return {"ratio": round(plain.median / ours.median, 2), "middle_half": f"{low:.2f}-{high:.2f}"}
+
+
+def square_product() -> Side:
+    """The yardstick: a product of two square matrices, fp32."""
+    square = torch.randn(SQUARE, SQUARE)
+    return lambda: square @ square
+
+
+def gflops(timing: Timing) -> float:
+    """The rate of `square_product`."""
+    return round(2e-9 * SQUARE**3 / timing.median, 1)
+
+
+def arguments(description: str | None, rounds: int) -> argparse.ArgumentParser:
+    """The flags that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds after the warm-up (default {rounds})")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    return parser
+
+
+def report(options: argparse.Namespace, name: str, rows: Iterator[dict[str, Any]]) -> None:
+    """Print rows as they come, and write them with the machine, the commit and the command where `--json` says so."""
+    machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__, "kernel": kernel().reason}
+    print(", ".join(f"{key} {value}" for key, value in machine.items()), flush=True)
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        if not found or list(found[-1]) != list(row):
+            print("  ".join(f"{key:>{_width(key, row[key])}}" for key in row))
+        print("  ".join(f"{_told(value):>{_width(key, value)}}" for key, value in row.items()), flush=True)
+        found.append(row)
+    if options.json:
+        flags = [part for part in sys.argv[1:] if part != str(options.json)]
+        command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *(flag for flag in flags if flag != "--json")])
+        told = {"benchmark": name, "command": command, "commit": source_revision(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({**told, "machine": machine, "rows": found}, indent=1) + "\n", encoding="utf-8")
+
+
+def _told(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _width(key: str, value: object) -> int:
+    return max(len(key), 24 if isinstance(value, str) else 10)
