@@ -15,9 +15,9 @@ from textvae.study.mixture import mixture_markdown
 from textvae.study.pages.tables import page
 from textvae.study.records import Records
 from textvae.study.runner import Progress, finish
-from textvae.study.summaries import Summary, best_first, summaries
+from textvae.study.summaries import Summary, best_first, best_without_latent, summaries
 from textvae.study.table3 import table3, table3_markdown
-from textvae.study.tables import Table, jobs
+from textvae.study.tables import LONGER, Table, jobs
 
 
 def reproduce_table(
@@ -104,13 +104,13 @@ def reproduce_table3(
         UserError, KeyboardInterrupt: as `reproduce_table`.
     """
     sentence_bleu()  # what is missing is told before hours of training
-    wanted = [job for job in jobs(table, budget, corpus, tuple(rows), seeds=1) if job.variant == "elbo"]
-    by_row = {job.row: job for job in wanted}
-    best = best_first(finish(wanted, out, processes, progress))[:BEST_ROWS]
-    shown = [by_row[row] for row in [*(record["row"] for record in best), "lm"] if row in by_row]
+    wanted = [job for job in jobs(table, budget, corpus, tuple(rows), seeds=1) if job.variant in ("elbo", LONGER)]
+    by_identity = {job.identity: job for job in wanted}
+    found = finish(wanted, out, processes, progress)
+    shown = [by_identity[record["identity"]] for record in [*best_first(found)[:BEST_ROWS], *best_without_latent(found)]]
     records = Records(out)
     finish(shown, out, processes, progress, done=records.has_model)
-    models = {f"{table.row(job.row).label}, {job.row}": textvae.load(records.run(job)) for job in shown}
+    models = {f"{table.row(job.row).label}, {job.row}{' longer' * (job.variant == LONGER)}": textvae.load(records.run(job)) for job in shown}
     lines = next(iter(models.values())).prepared(corpus).lines
     measured = table3(models, lines, samples=30 if budget == "smoke" else 1_000, tell=tell)
     what = table.name.replace("table2", "table3")

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any, final
 
 from textvae.study.printed import Printed
-from textvae.study.tables import Table
+from textvae.study.tables import LONGER, Table
 
 MEASURED = (
     "elbo",
@@ -81,9 +81,22 @@ def summaries(table: Table, records: Sequence[Mapping[str, Any]]) -> list[Summar
 
 
 def best_first(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The records of variant `elbo` whose latent is used, the highest ELBO on valid first."""
-    used = [record for record in records if record["variant"] == "elbo" and record["valid"]["active_units"]]
-    return sorted(used, key=lambda record: -record["valid"]["elbo"])
+    """The best record of each row whose latent is used, the highest ELBO on valid first; runs with a purpose of their own are left out."""
+    return [record for record in _best_of_rows(records) if record["valid"]["active_units"]]
+
+
+def best_without_latent(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The best record of each row that has no latent, the highest ELBO on valid first."""
+    return [record for record in _best_of_rows(records) if record["row"] == "lm"]
+
+
+def _best_of_rows(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    ordered = sorted(records, key=lambda record: -record["valid"]["elbo"])
+    best: dict[str, Mapping[str, Any]] = {}
+    for record in ordered:
+        if record["variant"] in ("elbo", LONGER):
+            best.setdefault(record["row"], record)
+    return list(best.values())
 
 
 def _summary(table: Table, group: Sequence[Mapping[str, Any]]) -> Summary:
