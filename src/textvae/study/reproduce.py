@@ -110,7 +110,9 @@ def reproduce_table3(
     shown = [by_identity[record["identity"]] for record in [*best_first(found)[:BEST_ROWS], *best_without_latent(found)]]
     records = Records(out)
     finish(shown, out, processes, progress, done=records.has_model)
-    models = {f"{table.row(job.row).label}, {job.row}{' longer' * (job.variant == LONGER)}": textvae.load(records.run(job)) for job in shown}
+    models = {
+        f"{table.row(job.row).label}, {job.row}{' longer' * (job.variant == LONGER)}": textvae.load(records.run(job)) for job in shown
+    }
     lines = next(iter(models.values())).prepared(corpus).lines
     measured = table3(models, lines, samples=30 if budget == "smoke" else 1_000, tell=tell)
     what = table.name.replace("table2", "table3")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from textvae.data.tokens import EOS
 from textvae.model.tokens import lengths_of
-from textvae.nn.kernel import recurrence
+from textvae.nn.kernel.compiling import SIGNATURES, kernel
 from textvae.settings import RunSettings
 from textvae.training.progress import ProgressLine
 from textvae.training.session import prepared_model
@@ -33,6 +33,9 @@ PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "mkldnn_linear", "mk
             "mkldnn_rnn_layer_backward", "_cudnn_rnn_backward")  # fmt: skip
 """ATen's operations that are matrix products, convolutions and recurrent layers."""
 
+WINDOWS = ("_Windows", "_Overlap")
+"""The rest of a convolution that is a product of windows (`nn/convolution.py`), forward and backward."""
+
 
 @final
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class StepProfile:
     """Each part's own time, without that of the parts inside it."""
 
     kernel: float
-    """In the fused recurrent kernel (some of it in the emitter, some in the encoder, some in backward)."""
+    """In the compiled kernel: recurrences and dropout (some of it in the emitter, some in the encoder, some in backward)."""
 
     products: float
     """In matrix products, convolutions and recurrent layers of torch, as its profiler has it."""
@@ -163,18 +166,23 @@ class _KernelTime:
     @contextmanager
     def counted(self) -> Iterator[None]:
         """Inside the block every call of the kernel is counted."""
-        call = recurrence.call_kernel
-
-        def counting(name: str, *arguments: Tensor | int | None) -> None:
-            began = time.perf_counter()
-            call(name, *arguments)
-            self.seconds += time.perf_counter() - began
-
-        recurrence.call_kernel = counting
+        library = kernel().library
+        functions = {} if library is None else {name: getattr(library, name) for name in SIGNATURES}
+        for name, function in functions.items():
+            setattr(library, name, self._counting(function))
         try:
             yield
         finally:
-            recurrence.call_kernel = call
+            for name, function in functions.items():
+                setattr(library, name, function)
+
+    def _counting(self, function: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            began = time.perf_counter()
+            function(*arguments)
+            self.seconds += time.perf_counter() - began
+
+        return call
 
 
 def _products(trainer: Trainer, batches: list[Tensor]) -> float:
@@ -193,6 +201,7 @@ def _products(trainer: Trainer, batches: list[Tensor]) -> float:
     names = {f"aten::{name}" for name in PRODUCTS}
     found = [event for event in averages if event.key in names]
     microseconds = sum(event.self_device_time_total if on_gpu else event.self_cpu_time_total for event in found)
+    microseconds += sum(event.cpu_time_total for event in averages if event.key in WINDOWS)
     return 1e-3 * microseconds / len(batches)
 
 
@@ -208,7 +217,7 @@ def profile_rows(found: StepProfile) -> list[tuple[str, str]]:
         return f"{milliseconds:9.3f} ms {100 * milliseconds / found.step:5.1f}%"
 
     rows = [(part, told(milliseconds)) for part, milliseconds in found.parts.items()]
-    rows += [("a step", told(found.step)), ("", ""), ("of it: fused recurrent kernel", told(found.kernel))]
+    rows += [("a step", told(found.step)), ("", ""), ("of it: compiled kernel (recurrences, dropout)", told(found.kernel))]
     rows += [("of it: matrix products, convolutions, torch's recurrent layers", told(found.products)), ("", "")]
     rate = 1e3 / found.step
     rows += [("sequences a second", f"{found.sequences * rate:9,.0f}"), ("characters a second", f"{found.characters * rate:9,.0f}")]

@@ -1,1 +1,1 @@
-"""A fused recurrent kernel in C++, compiled at first use: what `nn.LSTM` and `nn.GRU` compute, faster on a CPU."""
+"""A kernel in C++, compiled at first use: what `nn.LSTM`, `nn.GRU` and dropout compute, and whole-sequence sampling, faster on a CPU."""

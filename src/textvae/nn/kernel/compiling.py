@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from contextvars import ContextVar
-from ctypes import CDLL, c_int, c_int64, c_void_p
+from ctypes import CDLL, c_float, c_int, c_int64, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ SWITCH = "TEXTVAE_KERNEL"
 LINE = 16
 """Floats to a line of the processor's cache."""
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("recurrence.cpp", "generation.cpp"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("recurrence.cpp", "generation.cpp", "dropping.cpp"))
 HEADER = Path(__file__).with_name("tiles.h")
 PATIENCE_SECONDS = 180
 
@@ -41,6 +41,7 @@ SIGNATURES = {
     "textvae_gru_forward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, c_int, _I),
     "textvae_lstm_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _I, _I, _P, _P, _P, _I),
     "textvae_gru_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _I, _I, _P, _P, _I),
+    "textvae_drop": (_I, _P, _P, c_uint64, c_uint32, c_float, _I),
     "textvae_generate": (_P, _P, _P, _P, _P, _I),
     "textvae_path": (_P, _I, _P, _P, _P, _I),
 }

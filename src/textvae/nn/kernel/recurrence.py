@@ -207,7 +207,7 @@ def _is_step(x: Tensor) -> bool:
     return x.shape[1] == 1 and x.shape[0] < STEP_ROWS
 
 
-def call_kernel(name: str, *arguments: Tensor | int | None) -> None:
+def call_kernel(name: str, *arguments: Tensor | float | None) -> None:
     """Call a function of the kernel, tensors by their addresses."""
     library = kernel().library
     assert library is not None, "callers ask first whether the kernel is there"
