@@ -21,10 +21,12 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Takes half an hour on a machine that does nothing else. TEXTVAE_DATA is a folder with the corpora tweets and tweets32.
 bench: $(STAMP)
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/recurrence.py
-	$(BIN)/python benchmarks/sampling.py
+	for part in recurrence sampling training growth; do $(BIN)/python benchmarks/$$part.py --threads 1 --json docs/performance/$$part.json || exit 1; done
+	test -z "$(TEXTVAE_DATA)" || $(BIN)/python benchmarks/pipeline.py $(TEXTVAE_DATA)/tweets --threads 1 --json docs/performance/pipeline.json
+	test -z "$(TEXTVAE_DATA)" || $(BIN)/python benchmarks/quality.py $(TEXTVAE_DATA)/tweets32 --json docs/performance/quality.json
+	$(BIN)/python benchmarks/page.py
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "textvae needs Python 3.11 or later: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }

@@ -95,7 +95,8 @@ def report(options: argparse.Namespace, name: str, rows: Iterator[dict[str, Any]
         found.append(row)
     if options.json:
         flags = [part for part in sys.argv[1:] if part != str(options.json)]
-        command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *(flag for flag in flags if flag != "--json")])
+        shown = [Path(flag).name if Path(flag).is_dir() else flag for flag in flags if flag != "--json"]
+        command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *shown])
         told = {"benchmark": name, "command": command, "commit": source_revision(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({**told, "machine": machine, "rows": found}, indent=1) + "\n", encoding="utf-8")

@@ -5,7 +5,8 @@
 Every row of the study trains at its own sizes, on random tokens of its corpus's shape with its own batch size: forward, loss,
 backward, clipping, optimizer. `without_kernel` is the same step with TEXTVAE_KERNEL=off, and `ratio` is its time over ours. The
 yardstick `nn.LSTM` is forward and backward of one layer of the row's decoder width (256 for `cnn`, which has none) on the same
-batch and steps. All sides alternate, round by round in one process, after a warm-up; figures are medians over rounds.
+batch and steps. `Gop` are the operations of the step's products, `GF/s` how many of them are done a second. All sides alternate,
+round by round in one process, after a warm-up; figures are medians over rounds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from frame import Side, alternate, arguments, gflops, ratio, report, square_product
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from textvae.architectures import find_architecture
 from textvae.nn.kernel.compiling import SWITCH
@@ -45,6 +47,18 @@ def training_step(settings: RunSettings, vocabulary: int, positions: int) -> tup
         optimizer.zero_grad(set_to_none=True)
 
     return step, settings.training.batch * (positions - 1)
+
+
+def operations(settings: RunSettings, vocabulary: int, positions: int) -> int:
+    """Multiplications and additions of a step's products, forward and backward, as torch counts them in float64 (layers taken apart)."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = find_architecture(settings.architecture).build(settings.model, vocabulary, positions)
+        with FlopCounterMode(display=False) as counter:
+            loss_of(model(torch.full((settings.training.batch, positions), 2)), 1.0, settings.objective).backward()
+        return counter.get_total_flops()
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def plain_lstm_step(width: int, batch: int, positions: int) -> Side:
@@ -83,14 +97,17 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     step, characters = training_step(settings, vocabulary, positions)
     layer = plain_lstm_step(yardstick_width(settings), settings.training.batch, positions)
     ours, torchs, plain, product = alternate([step, without_kernel(step), layer, square_product()], rounds)
+    gigas = operations(settings, vocabulary, positions) / 1e9
     return {
         "preset": name,
+        "Gop": round(gigas, 2),
         "characters/s": round(characters / ours.median),
         "step_ms": ours.ms,
         "without_kernel_ms": torchs.ms,
         **ratio(torchs, ours),
         "nn.LSTM_ms": plain.ms,
         "step/nn.LSTM": round(ours.median / plain.median, 2),
+        "GF/s": round(gigas / ours.median, 1),
         "GEMM_GF/s": gflops(product),
     }
 

@@ -1,0 +1,102 @@
+"""docs/performance.md and its picture, from the figures that the benchmarks wrote to docs/performance/.
+
+make bench          (all benchmarks, then this)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from textvae.study.figures.style import BLUE, ORANGE, drawing
+from textvae.study.pages.markdown import table
+
+DOCS = Path(__file__).parent.parent / "docs"
+FIGURES = DOCS / "performance"
+
+PARTS = {
+    "recurrence": (
+        "The recurrent kernel",
+        "Forward and backward of one layer beside torch's own, with gradients of the input and of the weights. `GF/s` counts the "
+        "products' operations; `share` is of the rate at which the same run multiplies square matrices (`GEMM_GF/s`).",
+    ),
+    "training": (
+        "A training step",
+        "Every preset at its own sizes: forward, loss, backward, clipping, optimizer. `ratio` is the time of the same step with "
+        "`TEXTVAE_KERNEL=off` over ours. `Gop` are the operations of the step's products, as torch counts them.",
+    ),
+    "sampling": (
+        "Sampling",
+        "32 symbols a sequence from an LSTM of 256 units, beside the loop one writes first (`nn.LSTM` a step at a time).",
+    ),
+    "pipeline": ("Around training", "Reading, batches, evaluation, encoding and start-up, each beside what one writes first."),
+    "growth": (
+        "How a step grows",
+        "One size is doubled while the others stay. `exponent` is the slope of log time on log size: 1 is in proportion, less is a "
+        "part that does not grow.",
+    ),
+    "quality": (
+        "Time to quality",
+        "`best/tweets/hybrid-dense` on the study's tweets of fewer than 32 characters. The study's best printed row says -65.",
+    ),
+}
+
+MODEL = """## What a step costs
+
+With B lines of T symbols, an input of I numbers a step, H units and G gates (4 in an LSTM, 3 in a GRU), a recurrent layer takes
+
+    6 B T G H (H + I)
+
+operations forward and backward, the output layer 6 B T H V, a convolution of kernel k from C to C' channels 6 B S k C C' at its S
+positions, and a rung 6 B of its layers' weights. All of it grows in proportion to B and T; what does not is a product's start and
+the optimizer, which reads and writes 16 bytes a weight. A layer's memory is 4 B T (5 H + I) bytes until backward, the logits'
+4 B T V. At the sizes of the presets the products bound the time: the picture shows a step's time against its operations, and the
+line is the rate of a large square product on the same thread.
+"""
+
+
+def main() -> None:
+    """Write the page and the picture."""
+    files = {name: FIGURES / f"{name}.json" for name in PARTS}
+    found = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
+    if not found:
+        raise SystemExit(f"{FIGURES} holds no figures: run make bench")
+    lines = ["# Speed, as measured\n", "Written by `make bench`; medians, the sides of a ratio taking turns in one process.\n"]
+    for name, told in found.items():
+        title, about = PARTS[name]
+        machine = ", ".join(f"{key} {value}" for key, value in told["machine"].items())
+        lines += [f"## {title}\n", f"{about}\n", f"    {told['command']}\n", _tables(told["rows"])]
+        lines.append(f"At commit {told['commit']}, {told['date']}; {machine}.\n")
+        if name == "training":
+            lines += ["![A step's time against its operations](performance.png)\n", MODEL]
+            _draw(told["rows"])
+    (DOCS / "performance.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _tables(rows: list[dict[str, Any]]) -> str:
+    """A table for each run of rows with the same columns."""
+    groups: list[list[dict[str, Any]]] = []
+    for row in rows:
+        if not groups or list(groups[-1][0]) != list(row):
+            groups.append([])
+        groups[-1].append(row)
+    return "\n".join(table(list(group[0]), [[str(value) for value in row.values()] for row in group]) for group in groups)
+
+
+def _draw(rows: list[dict[str, Any]]) -> None:
+    """Milliseconds of a step over its operations, with the kernel and without."""
+    sides = (("with the kernel", "step_ms", BLUE, "o"), ("TEXTVAE_KERNEL=off", "without_kernel_ms", ORANGE, "x"))
+    with drawing([DOCS / "performance.png"], (7.0, 4.2)) as (_, axes):
+        axis = axes[0, 0]
+        for name, column, colour, marker in sides:
+            axis.scatter([row["Gop"] for row in rows], [row[column] for row in rows], label=name, color=colour, marker=marker, s=24)
+        ends = [min(row["Gop"] for row in rows), max(row["Gop"] for row in rows)]
+        rate = sorted(row["GEMM_GF/s"] for row in rows)[len(rows) // 2]
+        axis.plot(ends, [1e3 * end / rate for end in ends], color="black", linewidth=1, label=f"square products, {rate:.0f} GF/s")
+        axis.set(xscale="log", yscale="log", xlabel="operations of a step's products (10⁹)", ylabel="milliseconds a step")
+        axis.legend()
+
+
+if __name__ == "__main__":
+    main()
