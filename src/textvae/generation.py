@@ -160,9 +160,10 @@ def _in_parts(model: LatentTextModel, z: Tensor, rows: int, run: Callable[[Tenso
     """Tokens (N, T) of z (N, S, Z), `rows` at a time through `run`, cut behind the longest row's `EOS`; int64."""
     with inference(model):
         parts = [run(part).cpu().numpy() for part in z.split(rows) if len(part)]
-    tokens = np.concatenate([np.zeros((0, model.max_tokens), dtype=np.int64), *parts])  # (N, T_max)
-    longest = int((tokens != EOS).sum(1).max(initial=0))
-    return tokens[:, : longest + 1]
+    none = np.zeros((0, model.max_tokens), dtype=np.int64)
+    tokens = parts[0] if len(parts) == 1 else np.concatenate([none, *parts])  # (N, T_max)
+    going = (tokens != EOS).any(0)  # (T_max,)
+    return tokens[:, : int(np.count_nonzero(going)) + 1]
 
 
 def _emit(model: LatentTextModel, z: Tensor, choice: Choice, pick: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:

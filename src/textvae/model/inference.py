@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -18,8 +18,9 @@ def inference(model: LatentTextModel) -> Iterator[None]:
     was_training = model.training
     if was_training:  # walking all modules costs as much as some steps of generation
         model.eval()
+    device = model.device.type
     try:
-        with torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
+        with torch.inference_mode(), torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
             yield
     finally:
         if was_training:
