@@ -109,8 +109,7 @@ class RecurrentCore(nn.Module):
         core = self.recurrent
         if self.initial is None:
             return core.zeros(z)
-        mean = z[:, 0] if z.shape[1] == 1 else z.mean(1)  # (B, Z)
-        parts = torch.tanh(self.initial(mean)).view(z.shape[0], core.states, core.layers, core.hidden)
+        parts = torch.tanh(self.initial(z.mean(1))).view(z.shape[0], core.states, core.layers, core.hidden)
         return tuple(parts[:, i].transpose(0, 1) for i in range(core.states))  # states x (layers, B, H)
 
     def forward(self, symbols: Tensor, context: Tensor, state: State) -> tuple[Tensor, State]:
