@@ -171,6 +171,17 @@ TABLE1 = Table(
     ),
 )
 
+WIDE_LADDER: Changes = {
+    "model": {
+        "decoder": {"dropout": 0.1},
+        "latent": {"channels": [64, 16, 8]},
+        "ladder": {"hidden": [512, 256, 64], "reconstruction": 128, "dropout": 0.1},
+    },
+    "objective": {"beta": 0.003, "free_bits": 0.0},
+    "training": {"steps": 10_000},
+}
+"""A dense ladder that can hold most of a tweet: the study's own has a distortion of 17.6 nats at a rate of 72."""
+
 TABLE2 = Table(
     name="table2",
     title="Table 2: tweets of fewer than 32 characters",
@@ -189,13 +200,13 @@ TABLE2 = Table(
             name="rnn-map",
             label="RNN (FMP)",
             printed=TABLE_2["rnn-map"],
-            dominating=_charged(0.15),
+            dominating=_charged(0.3),
             seeds=3,
             variants=_longer(25_000, free_bits=6.3),
         ),
         Row(name="cnn-map", label="CNN (FMP)", printed=TABLE_2["cnn-map"], dominating=_charged(0.55)),
         Row(name="hybrid-map", label="Hybrid (FMP)", printed=TABLE_2["hybrid-map"], dominating=_charged(0.06)),
-        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_2["ladder-3"], dominating=_charged(0.3), variants=_longer()),
+        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_2["ladder-3"], dominating=WIDE_LADDER, variants=_longer()),
         Row(name="ladder-cnn-3", label="LCNNVAE (3)", printed=TABLE_2["ladder-cnn-3"], dominating=_charged(0.3), seeds=3),
         Row(name="ladder-5", label="LVAE (5)", printed=TABLE_2["ladder-5"]),
         Row(name="ladder-cnn-5", label="LCNNVAE (5)", printed=TABLE_2["ladder-cnn-5"], dominating=_charged(0.5), seeds=3),
