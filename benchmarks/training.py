@@ -23,8 +23,8 @@ from textvae.architectures import find_architecture
 from textvae.nn.kernel.compiling import SWITCH
 from textvae.presets import preset_names
 from textvae.settings import RunSettings, resolve
+from textvae.training.adam import optimizer_for
 from textvae.training.objective import loss_of
-from textvae.training.trainer import optimizer_for
 
 SHAPES = {"toy": (12, 17), "tweets": (84, 32)}
 """V and T_max of the study's two corpora."""
@@ -44,7 +44,7 @@ def training_step(settings: RunSettings, vocabulary: int, positions: int) -> tup
         if settings.training.clip:
             nn.utils.clip_grad_norm_(model.parameters(), settings.training.clip)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.forget()
 
     return step, settings.training.batch * (positions - 1)
 

@@ -98,7 +98,7 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-HEAVY = {"torch", "matplotlib", "pyarrow", "tokenizers", "lightning_fabric", "sklearn", "huggingface_hub", "pandas"}
+HEAVY = {"torch", "matplotlib", "pyarrow", "tokenizers", "sklearn", "huggingface_hub", "pandas"}
 
 
 @pytest.mark.parametrize(

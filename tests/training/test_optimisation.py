@@ -12,6 +12,7 @@ import torch
 
 from textvae.errors import UserError
 from textvae.training import session, trainer
+from textvae.training.adam import Adam
 from textvae.training.checkpoint import read_tensors
 
 Metrics = Callable[[Path], list[dict[str, Any]]]
@@ -48,7 +49,7 @@ def test_clipping_bounds_the_step(settings: Any, tmp_path: Path, monkeypatch: py
         record(self, step)
 
     monkeypatch.setattr(trainer.WeightAverage, "update", update)
-    monkeypatch.setattr(torch.optim.AdamW, "zero_grad", lambda self, set_to_none=True: None)
+    monkeypatch.setattr(Adam, "forget", lambda self: None)
     session.start(settings("rnn", training={"clip": 0.5, "steps": 1, "average": 0.5}), tmp_path / "clipped")
     session.start(settings("rnn", training={"clip": 0.0, "steps": 1, "average": 0.5}), tmp_path / "free")
     assert norms[0] == pytest.approx(0.5, rel=1e-3)

@@ -20,13 +20,13 @@ from textvae.data.batches import BucketedBatches
 from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError, RunError
 from textvae.storage import append_line, write_atomically, write_json
+from textvae.training.adam import Adam, optimizer_for
 from textvae.training.averages import WeightAverage
 from textvae.training.checkpoint import Position, State, load_training, random_state, read_tensors, save_training, write_tensors
 from textvae.training.engine import chosen_device, chosen_precision, launch
 from textvae.training.feed import Feed
 from textvae.training.interrupt import StopRequest
 from textvae.training.metrics import MetricsLog
-from textvae.training.trainer import optimizer_for
 from textvae.training.window import Window
 
 CPU = torch.device("cpu")
@@ -180,8 +180,8 @@ def test_a_checkpoint_brings_everything_back(tmp_path: Path) -> None:
     assert other.window.read() == state.window.read()
     for a, b in ((state.model.state_dict(), other.model.state_dict()), (state.average.values, other.average.values)):
         assert all(torch.equal(a[name], b[name]) for name in a)
-    slots, loaded = state.optimizer.state_dict()["state"], other.optimizer.state_dict()["state"]
-    assert all(torch.equal(slots[i][name], loaded[i][name]) for i in slots for name in slots[i])
+    slots, loaded = state.optimizer.state(), other.optimizer.state()
+    assert slots.keys() == loaded.keys() and all(torch.equal(slots[name], loaded[name]) for name in slots)
 
 
 def test_every_process_has_its_own_random_numbers(tmp_path: Path) -> None:
@@ -245,10 +245,10 @@ def test_several_devices_need_torchrun() -> None:
         launch(TrainingSettings(devices=3, device="cpu"), *a_line())
 
 
-def a_line() -> tuple[nn.Module, torch.optim.Optimizer]:
-    """The smallest module, and an optimizer of step 1."""
+def a_line() -> tuple[nn.Module, Adam]:
+    """The smallest module, and its optimizer."""
     module = nn.Linear(1, 1)
-    return module, torch.optim.SGD(module.parameters(), lr=1.0)
+    return module, Adam(module.parameters(), 0.5)
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
@@ -260,11 +260,44 @@ def test_one_process_computes_at_the_precision_and_follows_the_clipped_gradient(
     assert found.dtype == dtype
     engine.backward(-100.0 * found.float().sum())
     engine.clip(1.0)
+    assert float(module.weight.grad) == pytest.approx(-(0.5**0.5), abs=1e-3)  # weight and bias share a gradient of length 1
     engine.step()
     assert module.weight.grad is None
-    assert float((module.weight - before).detach()) == pytest.approx(0.5**0.5, abs=1e-3)  # weight and bias share a gradient of length 1
+    assert float((module.weight - before).detach()) == pytest.approx(0.5, abs=1e-3)  # Adam's first step is the learning rate
     assert (engine.rank, engine.world, engine.agreed("yes")) == (0, 1, "yes")
     assert engine.gathered(torch.tensor([1.0, 2.0])).tolist() == [[1.0, 2.0]]
+
+
+# ── the optimizer ──
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_adam_takes_torchs_steps_and_skips_what_has_no_gradient(kind: type[torch.optim.Optimizer]) -> None:
+    torch.manual_seed(0)
+    ours, theirs = nn.ModuleList([nn.Linear(3, 2), nn.Linear(1, 1)]), nn.ModuleList([nn.Linear(3, 2), nn.Linear(1, 1)])
+    theirs.load_state_dict(ours.state_dict())
+    one = Adam(ours.parameters(), 0.1, weight_decay=0.3, decoupled=kind is torch.optim.AdamW)
+    other = kind(theirs.parameters(), lr=0.1, weight_decay=0.3, fused=True)  # type: ignore[call-arg]
+    for _ in range(3):
+        x = torch.randn(4, 3)
+        for model in (ours, theirs):
+            model[0](x).square().sum().backward()
+        one.step()
+        one.forget()
+        other.step()
+        other.zero_grad()
+    assert all(torch.equal(mine, its) for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert sorted(one.state()) == [f"{index}.{slot}" for index in (0, 1) for slot in ("exp_avg", "exp_avg_sq", "step")]
+
+
+def test_adam_refuses_the_state_of_other_parameters() -> None:
+    module, optimizer = a_line()
+    module(torch.ones(1, 1)).sum().backward()
+    optimizer.step()
+    with pytest.raises(ValueError, match=r"its parameter 0 is \(1, 1\), this run's \(2, 1\)"):
+        Adam(nn.Linear(1, 2).parameters(), 0.5).load(optimizer.state())
+    with pytest.raises(KeyError):
+        Adam([], 0.5).load(optimizer.state())
 
 
 # ── the request to stop ──

@@ -166,7 +166,13 @@ TABLE1 = Table(
         Row(name="rnn-map", label="RNN (FMP)", printed=TABLE_1["rnn-map"], seeds=3),
         Row(name="cnn-map", label="CNN (FMP)", printed=TABLE_1["cnn-map"], seeds=3),
         Row(name="hybrid-map", label="Hybrid (FMP)", printed=TABLE_1["hybrid-map"], seeds=3),
-        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_1["ladder-3"], dominating=_charged(0.002), seeds=3),
+        Row(
+            name="ladder-3",
+            label="LVAE (3)",
+            printed=TABLE_1["ladder-3"],
+            dominating=layered(_charged(0.005), {"training": {"steps": 15_000}}),  # its printed distortion is 0.75: nearly nothing
+            seeds=3,
+        ),
         Row(name="ladder-cnn-3", label="LCNNVAE (3)", printed=TABLE_1["ladder-cnn-3"], seeds=3),
     ),
 )

@@ -11,12 +11,13 @@ from textvae.config import ObjectiveSettings, TrainingSettings
 from textvae.data.batches import BucketedBatches
 from textvae.data.corpora import Prepared
 from textvae.model.text_model import LatentTextModel
+from textvae.training.adam import optimizer_for
 from textvae.training.checkpoint import random_state, set_random_state
 from textvae.training.engine import launch
 from textvae.training.feed import Feed
 from textvae.training.monitor import glance
 from textvae.training.objective import leaves_idle
-from textvae.training.trainer import EVALUATIONS, LossOfBatch, optimizer_for
+from textvae.training.trainer import EVALUATIONS, LossOfBatch
 
 DEFAULT_STEPS = 3_000
 MEASURED_SHARE = 0.04

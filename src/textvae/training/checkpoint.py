@@ -6,13 +6,14 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from textvae.errors import RunError
 from textvae.storage import write_atomically, write_json
+from textvae.training.adam import Adam
 from textvae.training.averages import WeightAverage
 from textvae.training.window import Window
 
@@ -51,7 +52,7 @@ class State:
     """What moves while a model trains, besides position and random numbers."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Adam
     average: WeightAverage | None
     window: Window
 
@@ -97,8 +98,7 @@ def save_training(folder: Path, state: State, position: Position, random: dict[s
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     if state.average is not None:
         tensors |= {f"average.{name}": value for name, value in state.average.values.items()}
-    for index, slots in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
+    tensors |= {f"optimizer.{name}": value for name, value in state.optimizer.state().items()}
     tensors |= {f"window.{name}": value for name, value in state.window.state().items()}
     tensors |= {f"random.{name}": value for name, value in random.items()}
     numbers = asdict(position)
@@ -124,11 +124,7 @@ def load_training(folder: Path, state: State, rank: int = 0, world: int = 1) -> 
         if state.average is not None:
             state.average.load(groups["average"])
         state.window.load(groups["window"])
-        slots: dict[int, dict[str, Any]] = {}
-        for name, value in groups.get("optimizer", {}).items():
-            index, slot = name.split(".", 1)
-            slots.setdefault(int(index), {})[slot] = value
-        state.optimizer.load_state_dict({"state": slots, "param_groups": state.optimizer.state_dict()["param_groups"]})
+        state.optimizer.load(groups.get("optimizer", {}))
         saved = len(groups["random"]["cpu"])
         if saved != world:
             raise ValueError(f"it was written by {saved} processes, now there are {world}")

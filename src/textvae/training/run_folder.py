@@ -151,7 +151,7 @@ class RunFolder:
 
     def save_environment(self, device: str, seconds: float) -> None:
         """Write versions, device, seed, git revision and wall time; the run's config stands already, and the seed is the one it names."""
-        packages = ("textvae", "torch", "numpy", "lightning-fabric", "safetensors")
+        packages = ("textvae", "torch", "numpy", "safetensors")
         write_json(
             self.path / "environment.json",
             {

@@ -1,4 +1,4 @@
-"""The training loop: one readable path from batches to weights, on Fabric's devices and precision."""
+"""The training loop: one readable path from batches to weights."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from textvae.data.corpora import Prepared
 from textvae.errors import TrainingError
 from textvae.evaluation.collapse import collapse_warning
 from textvae.model.text_model import LatentTextModel
+from textvae.training.adam import optimizer_for
 from textvae.training.averages import WeightAverage
 from textvae.training.checkpoint import Position, State, load_training, random_state, save_training, write_tensors
 from textvae.training.engine import launch
@@ -157,8 +158,7 @@ class Trainer:
         position = self.position
         beta = beta_at(position.step, self.steps, self.objective)
         rate = learning_rate_at(position.step, self.steps, self.settings, position.halvings)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.optimizer.learning_rate = rate
         loss, means = self.engine.forward(tokens, beta)
         self.engine.backward(loss)
         if self.settings.clip:
@@ -215,7 +215,7 @@ class Trainer:
             "epoch": position.epoch,
             "seconds": round(position.seconds, 3),
             "beta": beta_at(position.step, self.steps, self.objective),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.optimizer.learning_rate,
             "train": {"distortion": distortion, "rate": sum(rates), "rate_per_rung": rates},
             "valid": seen.as_metrics(),
         }
@@ -256,9 +256,3 @@ class Trainer:
         self.position.finished = True
         self._checkpoint()
         self.hooks.on_end({"steps": self.position.step, "seconds": self.position.seconds, "kept_step": self.position.best_step})
-
-
-def optimizer_for(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Adam with decoupled weight decay, or as the study with the decay in the gradient; fused, one pass over the weights."""
-    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
