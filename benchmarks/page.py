@@ -95,6 +95,9 @@ def _draw(rows: list[dict[str, Any]]) -> None:
         rate = sorted(row["GEMM_GF/s"] for row in rows)[len(rows) // 2]
         axis.plot(ends, [1e3 * end / rate for end in ends], color="black", linewidth=1, label=f"square products, {rate:.0f} GF/s")
         axis.set(xscale="log", yscale="log", xlabel="operations of a step's products (10⁹)", ylabel="milliseconds a step")
+        axis.set_xticks(ticks := (1, 2, 5), [str(tick) for tick in ticks])
+        axis.set_yticks(ticks := (10, 20, 50, 100, 200), [str(tick) for tick in ticks])
+        axis.minorticks_off()
         axis.legend()
 
 

@@ -30,6 +30,9 @@ from textvae.nn.kernel.generation import Choice
 ROWS = 256
 """Sequences decoded side by side; more only take more memory."""
 
+ENCODED = 64
+"""Sequences encoded side by side: their activations stay in a processor's cache (256 took a quarter longer)."""
+
 SUPPRESSED = (UNK,)
 """Tokens that are never generated unless the tokenizer says that `UNK` belongs to its text."""
 
@@ -268,7 +271,7 @@ def encode(model: LatentTextModel, table: TokenTable) -> np.ndarray:
     if not model.latents.shapes:
         return vectors
     with inference(model):
-        for rows, batch in in_order(table, ROWS, model.max_tokens):
+        for rows, batch in in_order(table, ENCODED, model.max_tokens):
             tokens = torch.from_numpy(batch).to(model.device)  # (B, T)
             steps = model.latents.descend(model.evidence(tokens), temperature=0)
             vectors[rows] = flatten_latents([step.sample for step in steps])
