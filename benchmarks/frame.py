@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -19,7 +20,7 @@ from textvae.doctor import processor
 from textvae.nn.kernel.compiling import kernel
 from textvae.study.records import source_revision
 
-WARM_UP = 2
+WARM_UP, MIN_ROUNDS = 2, 2
 SQUARE = 1024
 """Rows and columns of the matrices whose product is the machine's yardstick."""
 
@@ -81,6 +82,20 @@ def arguments(description: str | None, rounds: int) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The flags as given; sets torch's threads."""
+    options = parser.parse_args()
+    if options.rounds < MIN_ROUNDS:
+        parser.error(f"--rounds is {options.rounds}: must be at least {MIN_ROUNDS}, for a spread")
+    torch.set_num_threads(options.threads)
+    return options
+
+
+def environment() -> dict[str, str]:
+    """The environment of a child process that is to have as many threads as this one."""
+    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
 
 
 def report(options: argparse.Namespace, name: str, rows: Iterator[dict[str, Any]]) -> None:

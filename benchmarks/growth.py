@@ -14,8 +14,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-from frame import Side, alternate, arguments, report
+from frame import Side, alternate, arguments, parsed, report
 
 from textvae.settings import resolve
 from training import SHAPES, training_step
@@ -64,8 +63,7 @@ def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     """Measure and print a table."""
-    options = arguments(__doc__, rounds=7).parse_args()
-    torch.set_num_threads(options.threads)
+    options = parsed(arguments(__doc__, rounds=7))
     report(options, "growth", rows(options))
 
 

@@ -50,7 +50,7 @@ With B lines of T symbols, an input of I numbers a step, H units and G gates (4 
 
 operations forward and backward, the output layer 6 B T H V, a convolution of kernel k from C to C' channels 6 B S k C C' at its S
 positions, and a rung 6 B of its layers' weights. All of it grows in proportion to B and T; what does not is a product's start and
-the optimizer, which reads and writes 16 bytes a weight. A layer's memory is 4 B T (5 H + I) bytes until backward, the logits'
+the optimizer, which moves 28 bytes a weight. A layer's memory is 4 B T (5 H + I) bytes until backward, the logits'
 4 B T V. At the sizes of the presets the products bound the time: the picture shows a step's time against its operations, and the
 line is the rate of a large square product on the same thread.
 """

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from frame import Side, Timing, alternate, arguments, gflops, ratio, report, square_product
+from frame import Side, Timing, alternate, arguments, environment, gflops, parsed, ratio, report, square_product
 
 from textvae.architectures import find_architecture
 from textvae.config import CorpusSettings
@@ -32,6 +32,7 @@ from textvae.evaluation.bounds import measure_bounds
 from textvae.generation import encode
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import resolve
+from textvae.training.feed import Feed
 
 LINES, EVALUATED, IMPORTANCE_SAMPLES, BATCH = 2000, 64, 50, 128
 """Lines encoded, lines evaluated with so many samples each, and lines to a training batch."""
@@ -62,7 +63,9 @@ def padded(table: TokenTable, rows: np.ndarray) -> np.ndarray:
 def batches(data: Prepared) -> tuple[Side, Side, str]:
     """An epoch's batches, plainly and ours; and what the padding is."""
     table = data.tables["train"]
-    bucketed = BucketedBatches(table, BATCH, 0, data.max_length + 1)
+
+    def bucketed() -> BucketedBatches:
+        return BucketedBatches(table, BATCH, 0, data.max_length + 1)
 
     def plain() -> None:
         order = np.random.default_rng(0).permutation(len(table))
@@ -70,13 +73,13 @@ def batches(data: Prepared) -> tuple[Side, Side, str]:
             padded(table, order[start : start + BATCH])
 
     def ours() -> None:
-        for _ in bucketed.iterate(0):
+        for _ in Feed(bucketed(), torch.device("cpu")).iterate(0):
             pass
 
     order = np.random.default_rng(0).permutation(len(table))
     widths = [table.lengths[order[start : start + BATCH]] for start in range(0, len(order), BATCH)]
     random_padding = 1 - len(table.tokens) / sum(int(lengths.max()) * len(lengths) for lengths in widths)
-    return plain, ours, f"padding {random_padding:.1%} plain, {bucketed.padding_share():.1%} ours"
+    return plain, ours, f"padding {random_padding:.1%} plain, {bucketed().padding_share():.1%} ours"
 
 
 def model_of(data: Prepared) -> LatentTextModel:
@@ -105,7 +108,7 @@ def in_their_order(model: LatentTextModel, table: TokenTable) -> None:
 
 def process(*arguments: str) -> Side:
     """A new process of this Python, silent."""
-    return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=environment())
 
 
 FIRST_STEP = """
@@ -162,8 +165,7 @@ def main() -> None:
     """Measure and print a table."""
     parser = arguments(__doc__, rounds=3)
     parser.add_argument("corpus", type=Path, help="a folder with train.txt, valid.txt and test.txt")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = parsed(parser)
     report(options, "pipeline", rows(options))
 
 

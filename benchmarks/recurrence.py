@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from frame import Side, alternate, arguments, gflops, ratio, report, square_product
+from frame import Side, alternate, arguments, gflops, parsed, ratio, report, square_product
 
 from textvae.nn.kernel.compiling import kernel, processor_features
 from textvae.nn.recurrent import Recurrent
@@ -68,8 +68,7 @@ def rows(rounds: int) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     """Measure every row and print a table."""
-    options = arguments(__doc__, rounds=21).parse_args()
-    torch.set_num_threads(options.threads)
+    options = parsed(arguments(__doc__, rounds=21))
     if kernel().library is None:
         raise SystemExit(f"the kernel is absent ({kernel().reason}): there is nothing to compare")
     has_bf16 = "avx512_bf16" in processor_features()

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from frame import Side, alternate, arguments, gflops, ratio, report, square_product
+from frame import Side, alternate, arguments, gflops, parsed, ratio, report, square_product
 from torch import Tensor
 
 from textvae.architectures import find_architecture
@@ -99,8 +99,7 @@ def main() -> None:
     parser.add_argument("--cell", choices=("lstm", "gru"), default="lstm")
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--top-p", type=float)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = parsed(parser)
     print(f"{options.cell}, {options.hidden} units, {SYMBOLS} symbols of {VOCABULARY}, z of {LATENT}")
     model, sampling = model_of(options.cell, options.hidden), Sampling(top_p=options.top_p)
     report(options, "sampling", (measure(model, count, sampling, options.rounds) for count in COUNTS))

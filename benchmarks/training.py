@@ -15,7 +15,7 @@ import os
 from typing import Any
 
 import torch
-from frame import Side, alternate, arguments, gflops, ratio, report, square_product
+from frame import Side, alternate, arguments, gflops, parsed, ratio, report, square_product
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -82,11 +82,12 @@ def without_kernel(step: Side) -> Side:
     """The same step as torch alone takes it."""
 
     def plain() -> None:
+        before = os.environ.get(SWITCH, "")
         os.environ[SWITCH] = "off"
         try:
             step()
         finally:
-            del os.environ[SWITCH]
+            os.environ[SWITCH] = before
 
     return plain
 
@@ -114,8 +115,7 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure every row and print a table."""
-    options = arguments(__doc__, rounds=9).parse_args()
-    torch.set_num_threads(options.threads)
+    options = parsed(arguments(__doc__, rounds=9))
     families = ("study/", "best/toy/", "best/tweets/")
     names = [name for name in preset_names() if name.startswith(families)]
     report(options, "training", (measure(name, options.rounds) for name in names))

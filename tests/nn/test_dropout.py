@@ -55,3 +55,14 @@ def test_a_seed_gives_the_same_mask_and_other_types_are_torchs() -> None:
         torch.manual_seed(1)
         second = Dropout(0.3)(torch.ones(50, dtype=dtype))
         assert torch.equal(first, second) and first.dtype == dtype
+
+
+def test_nearly_everything_is_dropped_where_that_is_asked() -> None:
+    assert not Dropout(1 - 1e-12)(torch.ones(1000)).any()
+
+
+def test_gradients_have_gradients() -> None:
+    x = torch.randn(6, requires_grad=True)
+    (gradient,) = torch.autograd.grad(Dropout(0.5)(x).square().sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.sum(), x)
+    torch.testing.assert_close(second * x, gradient)

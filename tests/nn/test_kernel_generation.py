@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -167,16 +169,33 @@ def test_a_self_fed_emitter_that_drops_walks_step_by_step_in_training() -> None:
         assert model.train().decoder.emitter.core.path(context, z) is None
 
 
-@pytest.mark.parametrize("trains", [True, False])
-def test_what_is_generated_follows_a_fused_optimizer(trains: bool) -> None:
-    model = model_of().train(trains)
-    before = generated(model.eval())
+def by_optimizer(model: LatentTextModel) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, fused=True)
-    model.train(trains).decoder(prior_latents(model, 4).clone(), torch.full((4, 5), 7)).sum().backward()
+    loss = model.decoder(prior_latents(model, 4).clone(), torch.full((4, 5), 7)).sum()
+    generated(model)  # a look between forward and backward
+    loss.backward()
     optimizer.step()
     optimizer.zero_grad()
+
+
+def by_data(model: LatentTextModel) -> None:
+    model.decoder.emitter.core.output.weight.data.mul_(-1.0)
+
+
+@pytest.mark.parametrize("change", [by_optimizer, by_data])
+@pytest.mark.parametrize("trains", [True, False])
+def test_what_is_generated_follows_the_weights(change: Callable[[LatentTextModel], None], trains: bool) -> None:
+    model = model_of().eval()
+    before = generated(model)
+    change(model.train(trains))
     after = generated(model.eval())
     again = model_of().eval()
     again.load_state_dict(model.state_dict())
     assert (after != before).any()
     assert (after == generated(again)).all()
+
+
+def test_a_model_built_in_inference_mode_generates() -> None:
+    with torch.inference_mode():
+        model = model_of().eval()
+        assert (generated(model) == generated(model)).all()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from textvae.data.tokens import EOS, UNK
 from textvae.model.tokens import shifted
 from textvae.nn.dropout import Dropout
-from textvae.nn.kernel.generation import Choice, Reader, forget, generate, generates, path
+from textvae.nn.kernel.generation import Choice, Reader, generate, generates, path
 from textvae.nn.recurrent import Recurrent, State
 from textvae.shapes import MapShape
 
@@ -114,8 +114,6 @@ class RecurrentCore(nn.Module):
 
     def forward(self, symbols: Tensor, context: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the symbols before each step (B, T) and their context (B, T, C)."""
-        if torch.is_grad_enabled():
-            forget(self.recurrent.core)
         x = torch.cat([self.dropout(self.embedding(symbols)), context], dim=-1)  # (B, T, E + C)
         output, state = self.recurrent(x, state)
         return self.output(self.dropout(output)), state

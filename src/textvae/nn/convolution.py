@@ -22,7 +22,7 @@ def convolve(x: Tensor, convolution: nn.Conv1d, outlet: int) -> Tensor:
         return convolution(x.transpose(1, 2))[..., :outlet].transpose(1, 2)  # (B, outlet, C')
     cut = _Cut(kernel, stride, kernel // 2, x.shape[1], outlet)
     weight = convolution.weight.transpose(1, 2).flatten(1)  # (C', kernel * C)
-    return F.linear(_Windows.apply(x, cut), weight, convolution.bias).view(len(x), outlet, -1)  # (B, outlet, C')
+    return F.linear(_Windows.apply(x, cut), weight, convolution.bias).view(len(x), outlet, len(weight))  # (B, outlet, C')
 
 
 def convolve_transposed(x: Tensor, convolution: nn.ConvTranspose1d, outlet: int) -> Tensor:

@@ -17,6 +17,11 @@ Budget = Literal["smoke", "paper", "best"]
 """smoke: minutes, to see that it runs; paper: the study's sizes and recipe; best: ours within the same parameters."""
 
 
+def run_name(row: str, variant: str) -> str:
+    """What a run is called beside others of its table: its row, and its variant unless that is the best ELBO."""
+    return row if variant == "elbo" else f"{row} {variant}"
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Job:

@@ -10,7 +10,7 @@ import textvae
 from textvae.config import require
 from textvae.evaluation.text.diversity import sentence_bleu
 from textvae.storage import write_atomically, write_json
-from textvae.study.jobs import Budget, Job
+from textvae.study.jobs import Budget, Job, run_name
 from textvae.study.mixture import mixture_markdown
 from textvae.study.pages.tables import page
 from textvae.study.records import Records
@@ -107,12 +107,11 @@ def reproduce_table3(
     wanted = [job for job in jobs(table, budget, corpus, tuple(rows), seeds=1) if job.variant in ("elbo", LONGER)]
     by_identity = {job.identity: job for job in wanted}
     found = finish(wanted, out, processes, progress)
-    shown = [by_identity[record["identity"]] for record in [*best_first(found)[:BEST_ROWS], *best_without_latent(found)]]
+    best = [*best_first(found)[:BEST_ROWS], best_without_latent(found)]
+    shown = [by_identity[record["identity"]] for record in best if record is not None]
     records = Records(out)
     finish(shown, out, processes, progress, done=records.has_model)
-    models = {
-        f"{table.row(job.row).label}, {job.row}{' longer' * (job.variant == LONGER)}": textvae.load(records.run(job)) for job in shown
-    }
+    models = {f"{table.row(job.row).label}, {run_name(job.row, job.variant)}": textvae.load(records.run(job)) for job in shown}
     lines = next(iter(models.values())).prepared(corpus).lines
     measured = table3(models, lines, samples=30 if budget == "smoke" else 1_000, tell=tell)
     what = table.name.replace("table2", "table3")

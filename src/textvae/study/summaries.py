@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any, final
 
 from textvae.study.printed import Printed
-from textvae.study.tables import LONGER, Table
+from textvae.study.tables import LONGER, WITHOUT_LATENT, Table
 
 MEASURED = (
     "elbo",
@@ -58,6 +58,9 @@ class Summary:
     """Of training, a run's mean."""
 
     commits: tuple[str, ...]
+    valid_elbo: float
+    """On valid, where runs are chosen."""
+
     printed: Printed | None
     dominates: bool | None
     """Whether distortion and rate both lie below the printed ones, the rate at or above the table's least one; None where
@@ -82,12 +85,12 @@ def summaries(table: Table, records: Sequence[Mapping[str, Any]]) -> list[Summar
 
 def best_first(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The best record of each row whose latent is used, the highest ELBO on valid first; runs with a purpose of their own are left out."""
-    return [record for record in _best_of_rows(records) if record["valid"]["active_units"]]
+    return _best_of_rows([record for record in records if record["valid"]["active_units"]])
 
 
-def best_without_latent(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The best record of each row that has no latent, the highest ELBO on valid first."""
-    return [record for record in _best_of_rows(records) if record["row"] == "lm"]
+def best_without_latent(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The record of `lm` with the highest ELBO on valid; None where there is none."""
+    return next(iter(_best_of_rows([record for record in records if record["row"] == WITHOUT_LATENT])), None)
 
 
 def _best_of_rows(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -124,6 +127,7 @@ def _summary(table: Table, group: Sequence[Mapping[str, Any]]) -> Summary:
         steps=first["steps"],
         seconds=mean(record["training_seconds"] for record in group),
         commits=tuple(dict.fromkeys(commit for record in group for commit in record["commits"])),
+        valid_elbo=mean(record["valid"]["elbo"] for record in group),
         printed=row.printed,
         dominates=row.printed.dominated_by(distortion, rate, table.least_rate) if row.printed else None,
     )

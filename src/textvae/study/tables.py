@@ -1,7 +1,7 @@
 """What each table trains: rows, the presets behind them, seeds. Nothing here trains; `runner.py` does.
 
 Every row of budget `best` is trained for its ELBO (variant `elbo`), and where one term of that run lies above the printed row's, a
-second time (`dominating`, with another beta or other free bits, chosen on valid), so that both lie below.
+second time (`dominating`: other settings, chosen on valid, beta and free bits before any), so that both lie below.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ SMOKE: Changes = {"corpus": {"draws": 2_000, "held_out_draws": 300}, "training":
 SMOKE_SAMPLES = 5
 
 LONGER = "longer"
-"""The variant that is trained for more steps than all rows can be."""
+"""The variant of a few rows that is trained for more steps than there is time for in all of them."""
+
+WITHOUT_LATENT = "lm"
+"""The row of the same decoder without a latent."""
 
 
 def jobs(table: Table, budget: Budget, corpus: str | None = None, rows: tuple[str, ...] = (), seeds: int | None = None) -> list[Job]:
@@ -138,7 +141,7 @@ def _charged(beta: float) -> Changes:
 
 
 def _longer(steps: int = 15_000, free_bits: float | None = None) -> Mapping[str, Changes]:
-    """The same for more steps than the presets' 6,000, if need be with more free nats."""
+    """A row for more steps than the presets' 6,000; more free nats too where its rate would not reach 6."""
     free = {} if free_bits is None else {"objective": {"free_bits": free_bits}}
     return {LONGER: {"training": {"steps": steps}, **free}}
 

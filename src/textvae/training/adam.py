@@ -73,12 +73,15 @@ class Adam:
             KeyError, ValueError: it is not one of these parameters.
         """
         slots: dict[int, dict[str, Tensor]] = {}
-        for index in dict.fromkeys(name.split(".")[0] for name in state):
-            parameter = dict(enumerate(self.parameters))[int(index)]
+        for index in dict.fromkeys(int(name.split(".")[0]) for name in state):
+            if index >= len(self.parameters):
+                raise ValueError(f"it has a parameter {index}, this run only {len(self.parameters)}")
+            parameter = self.parameters[index]
             found = {name: state[f"{index}.{name}"] for name in SLOTS}
-            if found["exp_avg"].shape != parameter.shape:
-                raise ValueError(f"its parameter {index} is {tuple(found['exp_avg'].shape)}, this run's {tuple(parameter.shape)}")
-            slots[int(index)] = {name: value.to(parameter.device, copy=True) for name, value in found.items()}
+            for mean in (found["exp_avg"], found["exp_avg_sq"]):
+                if mean.shape != parameter.shape:
+                    raise ValueError(f"its parameter {index} is {tuple(mean.shape)}, this run's {tuple(parameter.shape)}")
+            slots[index] = {name: value.to(parameter.device, copy=True) for name, value in found.items()}
         self._slots = slots
 
 

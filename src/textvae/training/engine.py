@@ -114,7 +114,8 @@ class SeveralProcesses(Engine):
 
     def __init__(self, module: nn.Module, optimizer: Adam, device: torch.device, precision: str, idle_parameters: bool) -> None:
         if not distributed.is_initialized():
-            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            on_gpu = device.type == "cuda"
+            distributed.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
             atexit.register(distributed.destroy_process_group)
         shared = nn.parallel.DistributedDataParallel(module, find_unused_parameters=idle_parameters)
         super().__init__(shared, optimizer, device, precision)
@@ -149,9 +150,18 @@ def launch(settings: TrainingSettings, module: nn.Module, optimizer: Adam, idle_
         f"training.devices is {settings.devices}, but {started} process{'es' if started > 1 else ''} started: "
         f"run it as torchrun --nproc-per-node {settings.devices} --no-python textvae train ..., or set it to {started}",
     )
-    device = torch.device(name, _of_torchrun("LOCAL_RANK", 0)) if name == "cuda" else torch.device(name)
+    device = _own_gpu() if name == "cuda" else torch.device(name)
     precision = chosen_precision(settings, name)
     module = module.to(device)
     if started > 1:
         return SeveralProcesses(module, optimizer, device, precision, idle_parameters)
     return OneProcess(module, optimizer, device, precision)
+
+
+def _own_gpu() -> torch.device:
+    """This process's GPU, from now on torch's current one: its random numbers and its barriers are those."""
+    number, there = _of_torchrun("LOCAL_RANK", 0), torch.cuda.device_count()
+    require(number < there, f"process {number} of this machine has no GPU: there are {there}; start at most so many with --nproc-per-node")
+    device = torch.device("cuda", number)
+    torch.cuda.set_device(device)
+    return device

@@ -6,7 +6,6 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from textvae.nn.kernel.compiling import kernel
 from textvae.nn.kernel.recurrence import call_kernel, threads_for
@@ -23,7 +22,7 @@ def drops(x: Tensor) -> bool:
 def drop(x: Tensor, p: float) -> Tensor:
     """x, of any shape, with each number 0 with probability p in (0, 1), else over 1 - p (Srivastava et al. 2014)."""
     seed = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None))
-    return _Drop.apply(x, seed % 2**64, round(p * LEVELS), 1.0 / (1.0 - p))
+    return _Drop.apply(x, seed % 2**64, min(round(p * LEVELS), LEVELS - 1), 1.0 / (1.0 - p))
 
 
 @final
@@ -34,9 +33,8 @@ class _Drop(torch.autograd.Function):
         return _dropped(x, *ctx.given)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _dropped(gradient, *ctx.given), None, None, None
+        return _Drop.apply(gradient, *ctx.given), None, None, None
 
 
 def _dropped(x: Tensor, seed: int, least: int, scale: float) -> Tensor:

@@ -26,6 +26,10 @@ SYMBOLS = 32
 """What the symbols are padded to a multiple of: two of the kernel's widest vectors."""
 
 
+PROBED = 1 << 14
+"""Numbers of a parameter that are looked at, at most twice so many, to see whether an optimizer has changed it."""
+
+
 @final
 @dataclass(frozen=True)
 class Choice:
@@ -152,25 +156,25 @@ class _Weights:
         )
 
 
-_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], _Weights]] = WeakKeyDictionary()
-"""Packed weights by their layer, and of which state of the parameters they are: a string at a time is drawn without packing anew."""
+_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple[float, ...], _Weights]] = WeakKeyDictionary()
+"""Packed weights by their layer, and the traces of the parameters they are of: a string at a time is drawn without packing anew."""
 
 
 def _kept(reader: Reader) -> _Weights:
-    """An emitter's packed weights, made anew where a parameter was changed or moved, and every time where it is being trained."""
+    """An emitter's packed weights, made anew where a parameter was changed or moved."""
     parameters = (reader.embedding.weight, *reader.core.all_weights[0], reader.output.weight, reader.output.bias)
-    if reader.core.training or any(each.grad is not None for each in parameters):
-        return _Weights.of(reader)
-    state = tuple(number for each in parameters for number in (each.data_ptr(), each._version))
+    traces = tuple(trace for each in parameters for trace in _traces(each))
     known = _KEPT.get(reader.core)
-    if known is None or known[0] != state:
-        known = _KEPT[reader.core] = (state, _Weights.of(reader))
+    if known is None or known[0] != traces:
+        known = _KEPT[reader.core] = (traces, _Weights.of(reader))
     return known[1]
 
 
-def forget(core: nn.Module) -> None:
-    """Pack a layer's weights anew the next time: an optimizer may change them, and fused ones leave no trace in a tensor's version."""
-    _KEPT.pop(core, None)
+def _traces(parameter: Tensor) -> tuple[float, ...]:
+    """What tells that a parameter was changed: its version, and for what leaves none in it (fused optimizers, `.data`) a sum of some."""
+    version = 0 if parameter.is_inference() else parameter._version
+    some = parameter.detach().view(-1)[:: 1 + parameter.numel() // PROBED]
+    return parameter.data_ptr(), version, float(some.sum())
 
 
 @final

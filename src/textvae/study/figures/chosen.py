@@ -10,7 +10,7 @@ from typing import Any, final
 from textvae.api import TextVAE, load
 from textvae.errors import RunError
 from textvae.layering import layered
-from textvae.study.jobs import Budget, Job
+from textvae.study.jobs import Budget, Job, run_name
 from textvae.study.records import Records
 from textvae.study.summaries import best_first
 from textvae.study.tables import SMOKE, SMOKE_SAMPLES, Table, jobs
@@ -90,5 +90,4 @@ class Chosen:
 
 def label(record: Record) -> str:
     """What a record's model is called in a picture."""
-    variant = "" if record["variant"] == "elbo" else f" {record['variant']}"
-    return f"{record['row']}{variant}, seed {record['seed']}"
+    return f"{run_name(record['row'], record['variant'])}, seed {record['seed']}"

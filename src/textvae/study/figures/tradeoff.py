@@ -14,6 +14,7 @@ from textvae.config import require
 from textvae.study.figures.chosen import Record
 from textvae.study.figures.style import BLACK, DISTORTION_AXIS, GREY, NATS, RATE_AXIS, equal_elbo, looks, picture
 from textvae.study.printed import Printed
+from textvae.study.summaries import best_without_latent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,9 +136,10 @@ def _limits(axis: Axes, records: Sequence[Record]) -> None:
     if entropy is not None:
         axis.fill_between(across, entropy - across, axis.get_ylim()[0], color="#EDEDED")
         axis.plot(across, entropy - across, color=BLACK, linestyle="--", linewidth=1, label=f"entropy of the source, {entropy:.2f}")
-    without = [record["test"]["distortion"] for record in records if record["row"] == "lm"]
-    if without:
-        axis.plot(across, mean(without) - across, color=BLACK, linestyle="-.", linewidth=1, label=f"lm, no latent, {mean(without):.2f}")
+    without = best_without_latent(records)
+    if without is not None:
+        cost = without["test"]["distortion"]
+        axis.plot(across, cost - across, color=BLACK, linestyle="-.", linewidth=1, label=f"lm, no latent, {cost:.2f}")
 
 
 def _around(points: Sequence[Point]) -> tuple[Point, Point]:

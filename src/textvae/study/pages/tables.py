@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textvae.study.jobs import Budget
 from textvae.study.pages.markdown import number, numbers, table
 from textvae.study.summaries import Summary
-from textvae.study.tables import Table
+from textvae.study.tables import WITHOUT_LATENT, Table
 
 ABOUT: dict[Budget, str] = {
     "smoke": "Budget `smoke`: every row for a few steps. It shows that all of it runs; the figures mean nothing.",
@@ -38,7 +38,7 @@ def page(study: Table, budget: Budget, found: Sequence[Summary], command: str) -
     ]
     if any(one.printed for one in found):
         parts += ["## In the study's convention\n", CONVENTION.format(least=least), printed(found)]
-    if any(one.row == "lm" for one in found):
+    if any(one.row == WITHOUT_LATENT for one in found):
         parts.append(language_model(study, found))
     return "\n".join(parts)
 
@@ -98,7 +98,9 @@ def printed(found: Sequence[Summary]) -> str:
 
 def language_model(study: Table, found: Sequence[Summary]) -> str:
     """Which printed rows the decoder without a latent dominates alone."""
-    cost = min(one.mean["distortion"] or 0.0 for one in found if one.row == "lm")
+    best = max((one for one in found if one.row == WITHOUT_LATENT), key=lambda one: one.valid_elbo)
+    cost = best.mean["distortion"]
+    assert cost is not None
     told = f"`lm`, the same decoder without a latent, costs {cost:.2f} nats at rate 0"
     printed = [(row.label, row.printed) for row in study.rows if row.printed]
     if not printed:
