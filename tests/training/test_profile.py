@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from textvae.nn.kernel.compiling import kernel
 from textvae.settings import from_dict
 from textvae.training.profile import PARTS, StepProfile, Stopwatch, profile_rows, profile_training
 
@@ -42,7 +43,7 @@ def test_the_table_tells_shares_and_rates() -> None:
     assert rows["characters a second"].strip() == "10,000"
 
 
-@pytest.mark.parametrize("architecture", ["rnn", "lm"])
+@pytest.mark.parametrize("architecture", ["rnn", "lm", "hybrid"])
 def test_a_profile_of_a_run(architecture: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
@@ -51,7 +52,8 @@ def test_a_profile_of_a_run(architecture: str, corpus: Path, tmp_path: Path, mon
     found = profile_training(from_dict({"corpus": {"path": str(corpus)}, "model": model, "training": training}))
     assert list(found.parts) == [part for part in PARTS if part in found.parts]
     assert {"batch", "emitter (recurrence, output)", "loss", "backward", "optimizer", "weight average"} <= set(found.parts)
-    assert ("encoder" in found.parts) == (architecture == "rnn")
+    assert ("encoder" in found.parts) == (architecture != "lm")
+    assert (found.kernel > 0) == (kernel().library is not None)
     assert 0 < found.products < 10 * found.step
     assert 1 <= found.sequences <= 8
     assert found.sequences <= found.characters <= 7 * found.sequences

@@ -92,3 +92,7 @@ class _Overlap(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return _Windows.apply(gradient, ctx.cut), None
+
+
+PARTS = (_Windows.__name__, _Overlap.__name__)
+"""What torch's profiler calls the parts of a convolution that are no matrix product."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from textvae.data.tokens import EOS
 from textvae.model.tokens import lengths_of
+from textvae.nn.convolution import PARTS as CONVOLUTION
 from textvae.nn.kernel.compiling import SIGNATURES, kernel
 from textvae.settings import RunSettings
 from textvae.training.progress import ProgressLine
@@ -32,9 +33,6 @@ PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "mkldnn_linear", "mk
             "_slow_conv2d_backward", "convolution_backward", "cudnn_convolution", "lstm", "gru", "mkldnn_rnn_layer", "_cudnn_rnn",
             "mkldnn_rnn_layer_backward", "_cudnn_rnn_backward")  # fmt: skip
 """ATen's operations that are matrix products, convolutions and recurrent layers."""
-
-WINDOWS = ("_Windows", "_Overlap")
-"""The rest of a convolution that is a product of windows (`nn/convolution.py`), forward and backward."""
 
 
 @final
@@ -122,8 +120,8 @@ def profile_training(settings: RunSettings) -> StepProfile:
         products = _products(trainer, [next(batches) for _ in range(TRACED)])
         watch = Stopwatch(model.device)
         _attach(watch, trainer)
-        sequences, characters, kernel = 0, 0, _KernelTime()
-        with kernel.counted():
+        sequences, characters, in_kernel = 0, 0, _KernelTime()
+        with in_kernel.counted():
             for _ in range(TIMED):
                 with watch.within("batch"):
                     batch = next(batches)
@@ -132,7 +130,7 @@ def profile_training(settings: RunSettings) -> StepProfile:
                 sequences, characters = sequences + len(batch), characters + _characters(batch)
     each = 1e3 / TIMED
     parts = {part: watch.seconds[part] * each for part in PARTS if watch.seconds[part]}
-    return StepProfile(parts, kernel.seconds * each, products, sequences / TIMED, characters / TIMED)
+    return StepProfile(parts, in_kernel.seconds * each, products, sequences / TIMED, characters / TIMED)
 
 
 PARTS = ("batch", "encoder", "latent", "expander", "emitter (recurrence, output)", "loss", "backward", "clipping", "optimizer",
@@ -201,7 +199,7 @@ def _products(trainer: Trainer, batches: list[Tensor]) -> float:
     names = {f"aten::{name}" for name in PRODUCTS}
     found = [event for event in averages if event.key in names]
     microseconds = sum(event.self_device_time_total if on_gpu else event.self_cpu_time_total for event in found)
-    microseconds += sum(event.cpu_time_total for event in averages if event.key in WINDOWS)
+    microseconds += sum(event.cpu_time_total for event in averages if event.key in CONVOLUTION)
     return 1e-3 * microseconds / len(batches)
 
 

@@ -1,0 +1,71 @@
+"""The trial of a fresh kernel: what of it differs from torch, before anything is computed with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from textvae.nn.kernel import dropping, generation, recurrence
+
+TOLERANCE = 1e-4
+"""By which a fresh kernel may differ from torch, relative and absolute: rounding is a hundred times less, a mistake much more."""
+
+LIKE: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
+
+
+def mistake() -> str | None:
+    """What the kernel computes otherwise than torch; None where all agrees."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):  # a training's draws stay as they are
+        with torch.enable_grad():
+            wrong = _wrong_cell(generator) or _wrong_dropout(generator)
+        with torch.no_grad():
+            return wrong or _wrong_path(generator)
+
+
+def _wrong_cell(generator: torch.Generator) -> str | None:
+    """What differs from torch in outputs, states or gradients over a few steps of small layers; None where all agrees."""
+    cells: tuple[tuple[type[torch.nn.LSTM | torch.nn.GRU], int], ...] = ((torch.nn.LSTM, 2), (torch.nn.GRU, 1))
+    for cell, states in cells:
+        core = cell(3, 50, batch_first=True, **LIKE)
+        for parameter in core.parameters():
+            torch.nn.init.normal_(parameter, std=0.2, generator=generator)
+        x = torch.randn(2, 4, 3, generator=generator, **LIKE)
+        state = tuple(torch.randn(1, 2, 50, generator=generator, **LIKE) for _ in range(states))
+        ours, ours_after = recurrence.run(core, x, state)
+        found = [ours, *ours_after, *torch.autograd.grad(ours.square().sum(), list(core.parameters()))]
+        core, x, (h, *c) = core.double(), x.double(), [part.double() for part in state]
+        theirs, after = core(x, (h, *c) if c else h)
+        exact = [theirs, *(after if c else (after,)), *torch.autograd.grad(theirs.square().sum(), list(core.parameters()))]
+        for one, other in zip(found, exact, strict=True):
+            if not torch.allclose(one.double(), other, rtol=TOLERANCE, atol=TOLERANCE):
+                return f"its {cell.__name__} is {(one - other).abs().max():.2g} off torch's"
+    return None
+
+
+def _wrong_dropout(generator: torch.Generator) -> str | None:
+    """Whether something is neither dropped nor scaled, or has another gradient."""
+    x = torch.randn(7, 9, generator=generator, **LIKE).requires_grad_()
+    y = dropping.drop(x, 0.4)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    kept = y != 0
+    right = torch.allclose(y, kept * x / 0.6, rtol=TOLERANCE) and torch.allclose(gradient, kept / 0.6, rtol=TOLERANCE)
+    return None if right and 0 < int(kept.sum()) < x.numel() else "its dropout is not torch's"
+
+
+def _wrong_path(generator: torch.Generator) -> str | None:
+    """Whether a self-fed emitter's path is another one than step by step."""
+    embedding, core, output = nn.Embedding(5, 3, **LIKE), nn.LSTM(5, 20, batch_first=True, **LIKE), nn.Linear(20, 5, **LIKE)
+    for part in (embedding, core, output):
+        for parameter in part.parameters():
+            nn.init.normal_(parameter, generator=generator)
+    context = torch.randn(3, 4, 2, generator=generator, **LIKE)
+    state = tuple(torch.zeros(1, 3, 20, **LIKE) for _ in range(2))
+    ours = generation.path(generation.Reader(embedding, core, output), context, state)
+    for step in range(3):
+        seen, state = core(torch.cat([embedding(ours[:, step]), context[:, step]], 1)[:, None], state)
+        if not torch.equal(output(seen[:, 0]).argmax(1), ours[:, step + 1]):
+            return "its self-fed path is not torch's"
+    return None
