@@ -209,7 +209,7 @@ TABLE2 = Table(
             name="rnn-map",
             label="RNN (FMP)",
             printed=TABLE_2["rnn-map"],
-            dominating=_charged(0.3),
+            dominating=_charged(0.4),
             seeds=3,
             variants=_longer(25_000, free_bits=6.3),
         ),
