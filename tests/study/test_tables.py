@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from textvae.architectures import find_architecture
 from textvae.errors import ConfigError
 from textvae.settings import to_dict
 from textvae.study.jobs import Budget, Job
@@ -51,6 +53,14 @@ def test_every_job_has_settings_of_its_own(table, budget: Budget) -> None:
 def test_every_printed_row_is_trained_at_every_budget() -> None:
     for table, printed in ((TABLE1, TABLE_1), (TABLE2, TABLE_2)):
         assert all(set(printed) <= {job.row for job in jobs(table, budget)} for budget in ("smoke", "paper", "best"))
+
+
+@pytest.mark.parametrize(("table", "largest", "sizes"), [(TABLE1, 1_060_000, (12, 17)), (TABLE2, 1_800_000, (84, 32))])
+def test_every_run_keeps_to_the_studys_largest_model(table, largest: int, sizes: tuple[int, int]) -> None:
+    for job in jobs(table, "best"):
+        with torch.device("meta"):
+            model = find_architecture(job.settings.architecture).build(job.settings.model, *sizes)
+        assert sum(parameter.numel() for parameter in model.parameters()) <= largest, job.name
 
 
 def test_three_seeds_on_table_1() -> None:

@@ -75,8 +75,9 @@ class BucketedBatches:
 
     def iterate(self, epoch: int, start_batch: int = 0) -> Iterator[np.ndarray]:
         """Yield this rank's part of the epoch's batches from `start_batch` on, int64 (B,T); all ranks get the same T."""
+        table = self.table(epoch)
         for rows, width in self.plan(epoch, start_batch):
-            yield self.table(epoch).take(rows, width)  # (B,T)
+            yield table.take(rows, width)  # (B,T)
 
     def plan(self, epoch: int, start_batch: int = 0) -> Iterator[tuple[np.ndarray, int]]:
         """Yield what `iterate` takes: this rank's rows (B,) of the epoch's table, and the width T."""
