@@ -179,4 +179,4 @@ def _record(names: dict, measured: dict) -> dict:
         "paper": {"elbo": -1.15, "reconstruction": -1.15, "kl": 0.0},
     }
     ran = {"seed": 0, "preset": "best/tweets/lm", "parameters": 10, "steps": 6, "training_seconds": 1.0, "commits": ["abc"]}
-    return {**names, **ran, "objective": objective, "test": test}
+    return {**names, **ran, "objective": objective, "valid": {"elbo": test["elbo"]}, "test": test}
