@@ -1,4 +1,4 @@
-"""What of this machine training runs on: torch, threads, the processor, the fused kernel and why it is absent, devices."""
+"""What of this machine training runs on: torch, threads, the processor, the compiled kernel and why it is absent, devices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def examine() -> dict[str, Any]:
 def report(findings: dict[str, Any]) -> list[tuple[str, str]]:
     """The findings as names and sentences."""
     there = findings["kernel"]
-    path = "the fused kernel" if there else "torch's nn.LSTM and nn.GRU"
+    path = "the compiled kernel" if there else "torch's nn.LSTM and nn.GRU"
     return [
         ("python", findings["python"]),
         ("torch", findings["torch"]),

@@ -17,7 +17,7 @@ def test_it_says_which_path_runs(textvae: Command) -> None:
     rows = dict(re.split(r"  +", line, maxsplit=1) for line in ended.out.splitlines())
     assert ended.code == 0
     assert int(rows["threads"]) >= 1
-    assert rows["recurrent layers"].startswith(("the fused kernel", "torch's nn.LSTM"))
+    assert rows["recurrent layers"].startswith(("the compiled kernel", "torch's nn.LSTM"))
     assert rows["devices"].startswith("cpu")
 
 

@@ -6,7 +6,7 @@ from textvae.cli.output import print_columns, print_json
 
 
 def doctor(*, json: bool = False) -> None:
-    """Say what training runs on here: torch, threads, the processor, the fused kernel and why it is absent, devices.
+    """Say what training runs on here: torch, threads, the processor, the compiled kernel and why it is absent, devices.
 
     Parameters
     ----------

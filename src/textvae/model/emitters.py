@@ -125,12 +125,12 @@ class RecurrentCore(nn.Module):
         return logits[:, 0], replace(state, position=state.position + 1, recurrent=recurrent)
 
     def generate(self, context: Tensor, z: Tensor, choice: Choice, self_fed: bool) -> Tensor | None:
-        """Whole sequences (B, T_max) by the fused kernel, where it is there and this is one layer in fp32 on the CPU; else None."""
+        """Whole sequences (B, T_max) by the compiled kernel, where it is there and this is one layer in fp32 on the CPU; else None."""
         reader = self._reader(context)
         return None if reader is None else generate(reader, context, self.initial_state(z), choice, self_fed)
 
     def path(self, context: Tensor, z: Tensor) -> Tensor | None:
-        """The symbols (B, T) that it reads where it is fed its own most likely ones, by the fused kernel; None where that cannot."""
+        """The symbols (B, T) that it reads where it is fed its own most likely ones, by the compiled kernel; None where that cannot."""
         reader = self._reader(context)
         return None if reader is None else path(reader, context, self.initial_state(z))
 

@@ -156,7 +156,7 @@ def _attach(watch: Stopwatch, trainer: Trainer) -> None:
 
 @final
 class _KernelTime:
-    """Seconds inside the fused kernel."""
+    """Seconds inside the compiled kernel."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -1,4 +1,4 @@
-// What both sources share: vectors and what is computed with them, tiles of a product, rows split over threads.
+// What the sources share: vectors and what is computed with them, tiles of a product, rows split over threads.
 //
 // A file without AVX-512 is the same code through the compiler's vectors, on narrower tiles.
 
