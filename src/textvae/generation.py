@@ -170,7 +170,7 @@ def _in_parts(model: LatentTextModel, z: Tensor, rows: int, run: Callable[[Tenso
 
 
 def _emit(model: LatentTextModel, z: Tensor, choice: Choice, pick: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:
-    """Decode by the compiled kernel where it is there, else step by step, leaving out sequences that have ended: (B, T_max) for z (B, S, Z).
+    """Decode by the kernel where it is there, else step by step, leaving out sequences that have ended: (B, T_max) for z (B, S, Z).
 
     `pick(logits (b, V), rows (b,), position)` chooses the next symbols (b,) of the named rows as `choice` says.
     """
