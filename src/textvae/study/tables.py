@@ -180,16 +180,14 @@ TABLE1 = Table(
     ),
 )
 
-WIDE_LADDER: Changes = {
+POSITION_LADDER: Changes = {
     "model": {
-        "decoder": {"dropout": 0.1},
-        "latent": {"channels": [64, 16, 8]},
-        "ladder": {"hidden": [512, 256, 64], "reconstruction": 128, "dropout": 0.1},
+        "latent": {"shape": "map", "channels": [8, 8, 8]},
+        "ladder": {"embedding": 64, "hidden": [128, 128, 128]},
     },
-    "objective": {"beta": 0.003, "free_bits": 0.0},
-    "training": {"steps": 10_000},
+    "objective": {"beta": 0.4},
 }
-"""A dense ladder that can hold most of a tweet: the study's own has a distortion of 17.6 nats at a rate of 72."""
+"""A ladder of linear layers position by position, as the study's own is: a dense one had a distortion of 22 nats at a rate of 93."""
 
 TABLE2 = Table(
     name="table2",
@@ -215,7 +213,7 @@ TABLE2 = Table(
         ),
         Row(name="cnn-map", label="CNN (FMP)", printed=TABLE_2["cnn-map"], dominating=_charged(0.75)),
         Row(name="hybrid-map", label="Hybrid (FMP)", printed=TABLE_2["hybrid-map"], dominating=_charged(0.12)),
-        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_2["ladder-3"], dominating=WIDE_LADDER, variants=_longer()),
+        Row(name="ladder-3", label="LVAE (3)", printed=TABLE_2["ladder-3"], dominating=POSITION_LADDER, variants=_longer()),
         Row(name="ladder-cnn-3", label="LCNNVAE (3)", printed=TABLE_2["ladder-cnn-3"], dominating=_charged(0.45), seeds=3),
         Row(name="ladder-5", label="LVAE (5)", printed=TABLE_2["ladder-5"]),
         Row(name="ladder-cnn-5", label="LCNNVAE (5)", printed=TABLE_2["ladder-cnn-5"], dominating=_charged(0.6), seeds=3),
