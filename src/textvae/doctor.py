@@ -24,6 +24,7 @@ def examine() -> dict[str, Any]:
         "processor": processor(),
         "features": [name for name in FEATURES if name in processor_features()],
         "kernel": found.library is not None,
+        "kernel_bf16": found.bf16,
         "kernel_reason": found.reason,
         "kernel_path": str(found.path) if found.path else None,
         "kernel_cache": str(kernel_folder()),
@@ -34,14 +35,16 @@ def examine() -> dict[str, Any]:
 def report(findings: dict[str, Any]) -> list[tuple[str, str]]:
     """The findings as names and sentences."""
     there = findings["kernel"]
-    path = "the compiled kernel" if there else "torch's nn.LSTM and nn.GRU"
+    path = "torch's nn.LSTM and nn.GRU"
+    if there:
+        path = f"the compiled kernel on the CPU ({'fp32 and bf16' if findings['kernel_bf16'] else 'fp32; no bf16 in this processor'})"
     return [
         ("python", findings["python"]),
         ("torch", findings["torch"]),
         ("processor", findings["processor"]),
         ("features", ", ".join(findings["features"]) or "not told by this system"),
         ("threads", str(findings["threads"])),
-        ("recurrent layers", f"{path} (fp32 on the CPU)"),
+        ("recurrent layers", path),
         ("kernel", ("" if there else "absent: ") + findings["kernel_reason"]),
         ("kernel's cache", findings["kernel_path"] or findings["kernel_cache"]),
         ("devices", ", ".join(findings["devices"])),

@@ -24,7 +24,7 @@ def test_it_says_which_path_runs(textvae: Command) -> None:
 def test_switched_off_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTVAE_KERNEL", "off")
     rows = dict(report(examine()))
-    assert rows["recurrent layers"] == "torch's nn.LSTM and nn.GRU (fp32 on the CPU)"
+    assert rows["recurrent layers"] == "torch's nn.LSTM and nn.GRU"
     assert rows["kernel"] == "absent: switched off by TEXTVAE_KERNEL=off"
 
 
@@ -32,4 +32,5 @@ def test_json_is_one_object(textvae: Command) -> None:
     found = json.loads(textvae("doctor", "--json").out)
     assert found["torch"][0].isdigit()
     assert isinstance(found["kernel"], bool)
+    assert isinstance(found["kernel_bf16"], bool)
     assert (found["kernel_path"] is not None) == found["kernel"]

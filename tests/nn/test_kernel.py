@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 from collections.abc import Sequence
 
@@ -11,27 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from textvae.nn.kernel.compiling import SWITCH, compiler, kernel
+from textvae.nn.kernel.compiling import SWITCH, kernel
 from textvae.nn.kernel.recurrence import applies
 from textvae.nn.recurrent import Recurrent
 
+from .conftest import cells, gradients, needs_kernel, plain, state_of
+
 TOLERANCE = 2e-6
 """Of the largest entry, as fp32 sums of a thousand products have it."""
-
-needs_kernel = pytest.mark.skipif(os.environ.get(SWITCH, "").lower() == "off" or compiler() is None, reason=kernel().reason)
-"""Where there is a compiler there is a kernel: one that cannot be built, or errs, fails the tests."""
-
-cells = pytest.mark.parametrize("cell", ["lstm", "gru"])
-
-
-def state_of(model: Recurrent, batch: int) -> tuple[Tensor, ...]:
-    return tuple(torch.randn(model.layers, batch, model.hidden, requires_grad=True) for _ in range(model.states))
-
-
-def plain(model: Recurrent, x: Tensor, state: Sequence[Tensor]) -> list[Tensor]:
-    """Outputs and last state as torch computes them."""
-    output, last = model.core(x, tuple(state) if model.states == 2 else state[0])
-    return [output, *last] if model.states == 2 else [output, last]
 
 
 def fused(model: Recurrent, x: Tensor, state: Sequence[Tensor]) -> list[Tensor]:
@@ -46,12 +32,6 @@ def assert_near(found: Sequence[Tensor | None], exact: Sequence[Tensor | None]) 
         assert theirs is not None
         assert ours.shape == theirs.shape
         assert (ours.double() - theirs).abs().max() <= TOLERANCE * theirs.abs().max()
-
-
-def gradients(outputs: Sequence[Tensor], weights: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    loss = sum((o.double() * w.double()).sum() for o, w in zip(outputs, weights, strict=True))
-    assert isinstance(loss, Tensor)
-    return torch.autograd.grad(loss, inputs)
 
 
 @needs_kernel

@@ -22,22 +22,22 @@ from textvae.data.sentiment140 import cache_folder
 SWITCH = "TEXTVAE_KERNEL"
 """The environment variable that switches the kernel off where it is `off`."""
 
-LINE = 16
-"""Floats to a line of the processor's cache."""
+LINE = 64
+"""Bytes to a line of the processor's cache."""
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("recurrence.cpp", "generation.cpp", "dropping.cpp"))
-HEADER = Path(__file__).with_name("tiles.h")
+SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("packing", "recurrence", "generation", "dropping"))
+HEADERS = tuple(Path(__file__).with_name(f"{name}.h") for name in ("numbers", "tiles"))
 PATIENCE_SECONDS = 180
 
 _I, _P = c_int64, c_void_p
 SIGNATURES = {
     "textvae_huge_pages": (_P, _I),
-    "textvae_pack_forward": (_I, _I, _I, _I, _P, _I, _I, _P, _I),
-    "textvae_pack_backward": (_I, _I, _P, _P, _I),
-    "textvae_lstm_forward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _P, c_int, _I),
-    "textvae_gru_forward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, c_int, _I),
-    "textvae_lstm_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _I, _I, _P, _P, _P, _I),
-    "textvae_gru_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _I, _I, _P, _P, _I),
+    "textvae_pack_forward": (_I, _I, _I, _I, _I, _P, _I, _I, _P, _I),
+    "textvae_pack_backward": (_I, _I, _I, _P, _P, _I),
+    "textvae_lstm_forward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _P, c_int, _I),
+    "textvae_gru_forward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _P, c_int, _I),
+    "textvae_lstm_backward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _I, _I, _P, _P, _P, _I),
+    "textvae_gru_backward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _P, _I, _I, _P, _P, _I),
     "textvae_drop": (_I, _P, _P, c_uint64, c_uint32, c_float, _I),
     "textvae_generate": (_P, _P, _P, _P, _P, _I),
     "textvae_path": (_P, _I, _P, _P, _P, _I),
@@ -52,6 +52,8 @@ class Kernel:
     library: CDLL | None
     reason: str
     path: Path | None = None
+    bf16: bool = False
+    """Whether the processor multiplies bf16, so that the kernel is used under autocast too."""
 
 
 def kernel() -> Kernel:
@@ -128,7 +130,7 @@ def _built() -> Kernel:
         except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError) as error:
             reason = reason or f"it could not be built: {' '.join(str(error).split())[:300]}"
             continue
-        return Kernel(library, f"compiled by {named}" + ("" if threads else ", for one thread"), path)
+        return Kernel(library, f"compiled by {named}" + ("" if threads else ", for one thread"), path, bool(library.textvae_has_bf16()))
     return Kernel(None, reason)
 
 
@@ -140,7 +142,7 @@ def _compiled(compiler: tuple[str, ...], threads: bool) -> Path:
     """
     told = _run(*compiler, "--version")
     flags = _flags(threads)
-    texts = [source.read_text(encoding="utf-8") for source in (HEADER, *SOURCES)]
+    texts = [source.read_text(encoding="utf-8") for source in (*HEADERS, *SOURCES)]
     parts = (*texts, *compiler, told, *flags, platform.machine(), *sorted(processor_features()))
     path = kernel_folder() / f"kernel-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}.so"
     if path.exists():

@@ -6,11 +6,9 @@
 
 namespace {
 
-using words = std::uint32_t __attribute__((vector_size(LANES * 4)));
-
 // 32 bits for each place from a counter: two rounds of multiplication and shift (a mixer of full avalanche), the seed in two halves.
-inline words noise(words place, std::uint32_t low, std::uint32_t high) {
-    words x = place ^ low;
+inline bits noise(bits place, std::uint32_t low, std::uint32_t high) {
+    bits x = place ^ low;
     x = (x ^ (x >> 16)) * 0x7feb352du;
     x = (x ^ (x >> 15) ^ high) * 0x846ca68bu;
     x = (x ^ (x >> 16)) * 0x9e3779b1u;
@@ -25,16 +23,16 @@ extern "C" {
 void textvae_drop(index n, const float* x, float* y, std::uint64_t seed, std::uint32_t least, float scale, index threads) {
     const auto low = static_cast<std::uint32_t>(seed), high = static_cast<std::uint32_t>(seed >> 32);
     share((n + LANES - 1) / LANES, threads, [&](index first, index end) {
-        words place;
+        bits place;
         for (int lane = 0; lane < LANES; ++lane) place[lane] = static_cast<std::uint32_t>(first * LANES + lane);
         for (index i = first; i < end; ++i, place += LANES) {
             const index at = i * LANES, count = std::min<index>(LANES, n - at);
-            const words bits = noise(place, low, high);
+            const bits drawn = noise(place, low, high);
             if (count == LANES) {
                 const vec kept = load(x + at) * scale;
-                store(y + at, bits >= least ? kept : vec{});
+                store(y + at, drawn >= least ? kept : vec{});
             } else {
-                for (index lane = 0; lane < count; ++lane) y[at + lane] = bits[lane] >= least ? scale * x[at + lane] : 0.0f;
+                for (index lane = 0; lane < count; ++lane) y[at + lane] = drawn[lane] >= least ? scale * x[at + lane] : 0.0f;
             }
         }
     });

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from textvae.nn.kernel.compiling import kernel
-from textvae.nn.kernel.recurrence import call_kernel, threads_for
+from textvae.nn.kernel.layout import call_kernel, threads_for
 
 LEVELS = 1 << 32
 """Values of the 32 bits that decide over a number."""

@@ -61,6 +61,7 @@ struct Network : Emitter {
 };
 
 struct Step {
+    static constexpr index VECTOR = LANES;
     const Network& net;
 
     index depth(index) const { return net.H; }

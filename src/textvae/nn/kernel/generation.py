@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textvae.nn.kernel.compiling import kernel
-from textvae.nn.kernel.recurrence import aligned, aligned_weights, packed_forward, threads_for
+from textvae.nn.kernel.layout import aligned, aligned_weights, packed_forward, threads_for
 
 WIDEST = 1 << 24
 """Numbers that a projected context may hold; longer batches are generated part by part."""
@@ -149,9 +149,9 @@ class _Weights:
         return cls(
             F.linear(reader.embedding.weight, w_ih[:, :read], outside),
             w_ih[:, read:],
-            packed_forward(gates, w_hh),
+            packed_forward(gates, (w_hh,)),
             b_hh[2 * units :].contiguous() if gates == 3 else None,
-            packed_forward(2, w_out),
+            packed_forward(2, (w_out,)),
             F.pad(reader.output.bias, (0, missing), value=-torch.inf),
         )
 

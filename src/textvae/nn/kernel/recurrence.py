@@ -3,6 +3,9 @@
 Equations and parameters are those of `nn.LSTM` and `nn.GRU` (Hochreiter and Schmidhuber 1997; Cho et al. 2014), the layout of
 the gates too. Everything inside is time-major. What backward needs belongs to the call that made it, so that several forwards
 may stand before a backward.
+
+What is multiplied and kept is of the inputs' dtype, fp32 or bf16; parameters, sums, the LSTM's c and the gradients of all of them
+are fp32.
 """
 
 from __future__ import annotations
@@ -14,41 +17,55 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from textvae.nn.kernel.compiling import LINE, kernel
-
-Weights = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Of one layer with G gates and C inputs: weight_ih (G * H, C), weight_hh (G * H, H), bias_ih (G * H), bias_hh (G * H)."""
-
-LARGE = 1 << 21
-"""Numbers from which on memory is asked for in huge pages."""
+from textvae.nn.kernel.compiling import kernel
+from textvae.nn.kernel.layout import (
+    Weights,
+    aligned,
+    aligned_weights,
+    call_kernel,
+    gates_of,
+    packed_backward,
+    packed_forward,
+    room,
+    rows_of,
+    sums_of,
+    threads_for,
+)
 
 STEP_ROWS = 256
 """Sequences from which on packing the weights pays for a single step."""
 
-FEW = 1 << 15
-"""Units over all steps and sequences for which another thread is not worth waking."""
-
 
 def applies(core: nn.LSTM | nn.GRU, x: Tensor, state: tuple[Tensor, ...]) -> bool:
-    """Whether the kernel is there and computes this: fp32 on the CPU, no autocast, plain layers, at least one step."""
-    plain = core.bias and not core.bidirectional and not core.proj_size
-    tensors = (x, *state, core.weight_hh_l0)
+    """Whether the kernel is there and computes this: plain layers on the CPU, at least one step; fp32, or bf16 by autocast.
+
+    bf16 where the processor multiplies it: elsewhere torch is faster.
+    """
+    mixed, tensors = torch.is_autocast_enabled("cpu"), (x, *state)
+    plain = core.bias and not core.bidirectional and not core.proj_size and core.weight_hh_l0.dtype == torch.float32
+    if mixed:
+        computed = torch.get_autocast_dtype("cpu") == torch.bfloat16 and all(t.dtype in (torch.float32, torch.bfloat16) for t in tensors)
+    else:
+        computed = all(tensor.dtype == torch.float32 for tensor in tensors)
     return (
         plain
-        and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+        and computed
+        and all(tensor.device.type == "cpu" for tensor in (*tensors, core.weight_hh_l0))
         and x.numel() > 0
-        and not (_is_step(x) and isinstance(core, nn.GRU))  # torch's own single step is faster
-        and not torch.is_autocast_enabled("cpu")
+        and not (_is_step(x) and (mixed or isinstance(core, nn.GRU)))  # torch's own single step is faster
         and not torch.compiler.is_compiling()
-        and kernel().library is not None
+        and (kernel().bf16 if mixed else kernel().library is not None)
     )
 
 
 def run(core: nn.LSTM | nn.GRU, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
     """What `core` computes of x (B, T, C) from a state, each part (layers, B, H): outputs (B, T, H) and the state after.
 
-    Layer by layer; dropout between layers is of the same distribution as `core`'s, not of the same draws.
+    Layer by layer, under autocast in bf16; dropout between layers is of the same distribution as `core`'s, not of the same draws.
     """
+    if torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            return run(core, x.bfloat16(), state)
     after = []
     for layer, weights in enumerate(core.all_weights):
         if layer:
@@ -63,9 +80,9 @@ def run(core: nn.LSTM | nn.GRU, x: Tensor, state: tuple[Tensor, ...]) -> tuple[T
 
 
 def lstm(x: Tensor, h: Tensor, c: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
-    """Read x (B, T, C) from h and c, each (B, H): the outputs (B, T, H) and the last h and c. fp32, on the CPU."""
+    """Read x (B, T, C), fp32 or bf16, from h and c, each (B, H): the outputs (B, T, H) and the last h, as x is, and c, fp32. On the CPU."""
     units = h.shape[1]
-    inputs = (x, aligned(h, 1), aligned(c, 1), *aligned_weights(weights, 4))
+    inputs = (x, aligned(h.float(), 1), aligned(c.float(), 1), *aligned_weights(weights, 4))
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         output, last_h, last_c = _Lstm.apply(*inputs)
     else:
@@ -74,9 +91,9 @@ def lstm(x: Tensor, h: Tensor, c: Tensor, weights: Weights) -> tuple[Tensor, Ten
 
 
 def gru(x: Tensor, h: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
-    """Read x (B, T, C) from h (B, H): the outputs (B, T, H) and the last h. fp32, on the CPU."""
+    """Read x (B, T, C), fp32 or bf16, from h (B, H): the outputs (B, T, H) and the last h, as x is. On the CPU."""
     units = h.shape[1]
-    inputs = (x, aligned(h, 1), *aligned_weights(weights, 3))
+    inputs = (x, aligned(h.float(), 1), *aligned_weights(weights, 3))
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         output, last = _Gru.apply(*inputs)
     else:
@@ -102,14 +119,15 @@ class _Lstm(torch.autograd.Function):
         w_ih, w_hh, b_ih, b_hh, rows, gates, cs = ctx.saved_tensors
         (inputs, units), batch = (w_ih.shape[1], w_hh.shape[1]), rows.shape[1]
         if ctx.walked:  # a second backward: the first has put the gradients in the gates' place
-            *_, (rows, gates, cs) = _lstm_forward(_inputs(rows, units, inputs), rows[0, :, :units], cs[0], w_ih, w_hh, b_ih, b_hh, True)
+            x, h = _inputs(rows, units, inputs), rows[0, :, :units].float()
+            *_, (rows, gates, cs) = _lstm_forward(x, h, cs[0], w_ih, w_hh, b_ih, b_hh, True)
         ctx.walked = True
-        dh, dc = _gradient(dh, gates, batch, units), _gradient(dc, gates, batch, units)
+        dh, dc = _gradient(dh, cs[0]), _gradient(dc, cs[0])
         _walk_back("lstm", w_hh, inputs, rows, gates, (cs,), doutput, (dh, dc))
         dgates = gates[:, : 4 * units]  # (T * B, 4H)
-        dw = dgates.t() @ _seen(rows, units + 1 + inputs)  # of h, one, x
-        dx = _batch_first(dgates @ w_ih, batch) if ctx.needs_input_grad[0] else None
-        dh_first = dgates[:batch] @ w_hh if ctx.needs_input_grad[1] else None
+        dw = (dgates.t() @ _seen(rows, units + 1 + inputs)).float()  # of h, one, x
+        dx = _batch_first(dgates @ w_ih.to(dgates.dtype), batch) if ctx.needs_input_grad[0] else None
+        dh_first = dgates[:batch].float() @ w_hh if ctx.needs_input_grad[1] else None
         db = dw[:, units]
         return dx, dh_first, dc, dw[:, units + 1 :], dw[:, :units], db, db
 
@@ -130,20 +148,22 @@ class _Gru(torch.autograd.Function):
         w_ih, w_hh, b_ih, b_hh, rows, gates = ctx.saved_tensors
         (inputs, units), batch = (w_ih.shape[1], w_hh.shape[1]), rows.shape[1]
         if ctx.walked:  # a second backward: the first has put the gradients in the gates' place
-            *_, (rows, gates) = _gru_forward(_inputs(rows, units, inputs), rows[0, :, :units], w_ih, w_hh, b_ih, b_hh, True)
+            x, h = _inputs(rows, units, inputs), rows[0, :, :units].float()
+            *_, (rows, gates) = _gru_forward(x, h, w_ih, w_hh, b_ih, b_hh, True)
         ctx.walked = True
-        dh = _gradient(dh, gates, batch, units)
+        dh = _gradient(dh, rows[0, :, :units])
         _walk_back("gru", w_hh, inputs, rows, gates, (), doutput, (dh,))
         dn, drz, drzq = gates[:, :units], gates[:, units : 3 * units], gates[:, units : 4 * units]  # as the kernel leaves them
         seen = _seen(rows, units + 1 + inputs)
-        dw_hh = drzq.t() @ seen[:, : units + 1]  # of h, one
-        dw_ih = w_ih.new_empty(3 * units, 1 + inputs)  # of one, x
+        dw_hh = (drzq.t() @ seen[:, : units + 1]).float()  # of h, one
+        dw_ih = seen.new_empty(3 * units, 1 + inputs)  # of one, x
         torch.mm(drz.t(), seen[:, units:], out=dw_ih[: 2 * units])
         torch.mm(dn.t(), seen[:, units:], out=dw_ih[2 * units :])
-        dx = None
+        dw_ih, dx = dw_ih.float(), None
         if ctx.needs_input_grad[0]:
-            dx = _batch_first((drz @ w_ih[: 2 * units]).addmm_(dn, w_ih[2 * units :]), batch)
-        dh_first = dh.addmm_(drzq[:batch], w_hh) if ctx.needs_input_grad[1] else None
+            weight = w_ih.to(gates.dtype)
+            dx = _batch_first((drz @ weight[: 2 * units]).addmm_(dn, weight[2 * units :]), batch)
+        dh_first = dh.addmm_(drzq[:batch].float(), w_hh) if ctx.needs_input_grad[1] else None
         return dx, dh_first, dw_ih[:, 1:], dw_hh[:, :units], dw_ih[:, 0], dw_hh[:, units]
 
 
@@ -152,16 +172,16 @@ def _lstm_forward(
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
     """Outputs (B, T, H), last h and c (B, H), and what backward needs where it is to be kept."""
     (batch, positions, inputs), units = x.shape, h.shape[1]
-    rows, gates, output = _rows(x, h), _gates(x, units, keep), _room(x, batch, positions, units)
+    rows, gates, output = rows_of(x, h), gates_of(x, units, keep), room(x, batch, positions, units)
     packed = None
     if _is_step(x):
         torch.addmm(b_ih + b_hh, x[:, 0], w_ih.t(), out=gates[:, : 4 * units]).addmm_(h, w_hh.t())
     else:
-        packed = packed_forward(4, w_hh, (b_ih + b_hh)[:, None], w_ih)
-    cs = _room(c, positions + 1 if keep else 1, batch, units)
+        packed = packed_forward(4, (w_hh, (b_ih + b_hh)[:, None], w_ih), dtype=x.dtype)
+    cs = room(c, positions + 1 if keep else 1, batch, units)
     cs[0] = c
-    sizes = positions, batch, units, inputs
-    call_kernel("textvae_lstm_forward", *sizes, packed, rows, rows.stride(1), gates, cs, output, keep, threads_for(output.numel()))
+    walk = x.itemsize, positions, batch, units, inputs, packed, rows, rows.stride(1), gates, sums_of(x, units)
+    call_kernel("textvae_lstm_forward", *walk, cs, output, keep, threads_for(output.numel()))
     return output, rows[-1, :, :units].clone(), cs[-1].clone(), (rows, gates, cs)
 
 
@@ -170,7 +190,7 @@ def _gru_forward(
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """Outputs (B, T, H), the last h (B, H), and what backward needs where it is to be kept."""
     (batch, positions, inputs), units = x.shape, h.shape[1]
-    rows, gates, output = _rows(x, h), _gates(x, units, keep), _room(x, batch, positions, units)
+    rows, gates, output = rows_of(x, h), gates_of(x, units, keep), room(x, batch, positions, units)
     packed = None
     if _is_step(x):
         of_x, of_h = torch.addmm(b_ih, x[:, 0], w_ih.t()), torch.addmm(b_hh, h, w_hh.t())
@@ -178,9 +198,10 @@ def _gru_forward(
         torch.add(of_x[:, : 2 * units], of_h[:, : 2 * units], out=gates[:, units : 3 * units])
         gates[:, 3 * units : 4 * units] = of_h[:, 2 * units :]
     else:
-        packed = packed_forward(3, w_hh, b_hh[:, None], b_ih[:, None], w_ih)
-    sizes = positions, batch, units, inputs
-    call_kernel("textvae_gru_forward", *sizes, packed, rows, rows.stride(1), gates, output, keep, threads_for(output.numel()))
+        packed = packed_forward(3, (w_hh, b_hh[:, None]), (b_ih[:, None], w_ih), dtype=x.dtype)
+    carried = None if x.dtype == torch.float32 else h.clone(memory_format=torch.contiguous_format)
+    walk = x.itemsize, positions, batch, units, inputs, packed, rows, rows.stride(1), gates, sums_of(x, units)
+    call_kernel("textvae_gru_forward", *walk, carried, output, keep, threads_for(output.numel()))
     return output, rows[-1, :, :units].clone(), (rows, gates)
 
 
@@ -190,65 +211,18 @@ def _walk_back(
 ) -> None:  # fmt: skip
     """Put the gates' gradients in the gates' place."""
     positions, batch, units = len(rows) - 1, rows.shape[1], w_hh.shape[1]
-    packed = None
-    if positions > 1:
-        packed = torch.empty_like(w_hh, memory_format=torch.contiguous_format)
-        call_kernel("textvae_pack_backward", len(w_hh) // units, units, w_hh.contiguous(), packed, threads_for(packed.numel()))
+    packed = packed_backward(len(w_hh) // units, w_hh, rows.dtype) if positions > 1 else None
     if doutput is not None and doutput.stride(2) != 1:
         doutput = doutput.contiguous()
     strides = (0, 0) if doutput is None else (doutput.stride(0), doutput.stride(1))
-    sizes, scratch = (positions, batch, units, inputs), rows.new_empty(batch, units)
-    arguments = packed, rows, rows.stride(1), gates, *kept, doutput, *strides, *carried, scratch, threads_for(gates.numel())
-    call_kernel(f"textvae_{cell}_backward", *sizes, *arguments)
+    walk = rows.itemsize, positions, batch, units, inputs, packed, rows, rows.stride(1), gates
+    scratch = w_hh.new_empty(batch, units)
+    call_kernel(f"textvae_{cell}_backward", *walk, *kept, doutput, *strides, *carried, scratch, threads_for(gates.numel()))
 
 
 def _is_step(x: Tensor) -> bool:
-    """Whether x (B, T, C) is one step of so few sequences that torch multiplies it, and the kernel only does the cell."""
-    return x.shape[1] == 1 and x.shape[0] < STEP_ROWS
-
-
-def call_kernel(name: str, *arguments: Tensor | float | None) -> None:
-    """Call a function of the kernel, tensors by their addresses."""
-    library = kernel().library
-    assert library is not None, "callers ask first whether the kernel is there"
-    getattr(library, name)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
-
-
-def _room(like: Tensor, *shape: int) -> Tensor:
-    """Fresh memory, nothing written to it."""
-    room = like.new_empty(shape)
-    if room.numel() >= LARGE:
-        call_kernel("textvae_huge_pages", room, 4 * room.numel())
-    return room
-
-
-def threads_for(work: int) -> int:
-    """How many threads a walk over so many units is worth."""
-    return min(torch.get_num_threads(), 1 + work // FEW)
-
-
-def packed_forward(gates: int, *blocks: Tensor) -> Tensor:
-    """Weights (G * H, columns), side by side, in the order that the forward walk reads them."""
-    units, depth = len(blocks[0]) // gates, sum(block.shape[1] for block in blocks)
-    packed, k = blocks[0].new_empty(depth * len(blocks[0])), 0
-    for block in blocks:
-        block = block if block.stride(1) == 1 or block.shape[1] == 1 else block.contiguous()
-        call_kernel(
-            "textvae_pack_forward", gates, units, depth, k, block, block.shape[1], block.stride(0), packed, threads_for(packed.numel())
-        )
-        k += block.shape[1]
-    return packed
-
-
-def _rows(x: Tensor, h: Tensor) -> Tensor:
-    """What each step multiplies, time-major: h, a one, x of (B, T, C); of h the first step's only. (T + 1, B, H + 1 + C, up to a line)."""
-    (batch, positions, inputs), units = x.shape, h.shape[1]
-    width = -(-(units + 1 + inputs) // LINE) | 1  # an odd number of cache lines: rows fall on all sets of the cache
-    rows = _room(x, positions + 1, batch, width * LINE)
-    rows[0, :, :units] = h
-    rows[:, :, units] = 1.0
-    rows[:-1, :, units + 1 : units + 1 + inputs] = x.transpose(0, 1)
-    return rows
+    """Whether x (B, T, C) is one step, fp32, of so few sequences that torch multiplies it, and the kernel only does the cell."""
+    return x.shape[1] == 1 and x.shape[0] < STEP_ROWS and x.dtype == torch.float32
 
 
 def _seen(rows: Tensor, columns: int) -> Tensor:
@@ -261,32 +235,13 @@ def _inputs(rows: Tensor, units: int, inputs: int) -> Tensor:
     return rows[:-1, :, units + 1 : units + 1 + inputs].transpose(0, 1)
 
 
-def _gates(x: Tensor, units: int, keep: bool) -> Tensor:
-    """Room for the gates of all steps where they are to be kept, else of one: (T * B, 4H + a line) or (B, 4H + a line)."""
-    return _room(x, x.shape[0] * (x.shape[1] if keep else 1), 4 * units + LINE)
-
-
-def _gradient(given: Tensor | None, like: Tensor, batch: int, units: int) -> Tensor:
-    """A gradient (B, H) of a state that the walk may write to; zero where none is given."""
-    return like.new_zeros(batch, units) if given is None else given.clone(memory_format=torch.contiguous_format)
+def _gradient(given: Tensor | None, like: Tensor) -> Tensor:
+    """A gradient of a state (B, H) that the walk may write to, fp32; zero where none is given."""
+    if given is None:
+        return torch.zeros_like(like, dtype=torch.float32, memory_format=torch.contiguous_format)
+    return given.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
 
 
 def _batch_first(x: Tensor, batch: int) -> Tensor:
     """x (T * B, C) as (B, T, C), a view."""
     return x.view(-1, batch, x.shape[1]).transpose(0, 1)
-
-
-def aligned(x: Tensor, gates: int, axis: int = -1) -> Tensor:
-    """x with zeros after each gate's units along an axis of G * H, so that the kernel's vectors are full."""
-    units = x.shape[axis] // gates
-    full = min(-(-units // 48) * 48, -(-units // 64) * 64)
-    if units == full:
-        return x
-    parts = x.movedim(axis, -1).unflatten(-1, (gates, units))
-    return F.pad(parts, (0, full - units)).flatten(-2).movedim(-1, axis)
-
-
-def aligned_weights(weights: Weights, gates: int) -> Weights:
-    """A layer's weights with units of zero weight, which stay zero and get no gradient."""
-    w_ih, w_hh, b_ih, b_hh = weights
-    return aligned(w_ih, gates, 0), aligned(aligned(w_hh, gates, 0), 1), aligned(b_ih, gates), aligned(b_hh, gates)

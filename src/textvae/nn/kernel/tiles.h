@@ -1,103 +1,46 @@
-// What the sources share: vectors and what is computed with them, tiles of a product, rows split over threads.
-//
-// A file without AVX-512 is the same code through the compiler's vectors, on narrower tiles.
+// What the sources share: tiles of a product, and rows split over threads.
 
 #pragma once
 
-#include <cstdint>
+#include <type_traits>
+
+#include "numbers.h"
 
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
 
 namespace {
 
-using index = std::int64_t;
-
-#if defined(__AVX512F__)
-constexpr int LANES = 16, ACCUMULATORS = 24;  // of 32 vector registers
-#elif defined(__AVX__)
-constexpr int LANES = 8, ACCUMULATORS = 12;  // of 16
-#elif defined(__aarch64__)
-constexpr int LANES = 4, ACCUMULATORS = 24;  // of 32
-#else
-constexpr int LANES = 4, ACCUMULATORS = 12;  // of 16
-#endif
-
 // Weights of a panel that are multiplied with all rows before the next ones are: about 100 KB, a tenth of the second cache. (Shorter
 // chunks, that would stay in the first cache, measured slower: sums go to memory and back between chunks.)
-constexpr index DEPTH = 400;
+constexpr index DEPTH = 400;  // words
 
 constexpr index NEAR = 16;  // depths by which a single row's weights are fetched ahead: 8 and 16 measured alike, 32 slower
 
 constexpr index GROUP = 128;  // rows of the batch that walk together
-
-using vec = float __attribute__((vector_size(LANES * 4)));
-using bits = std::int32_t __attribute__((vector_size(LANES * 4)));
-using loose = float __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-
-inline vec splat(float x) { return x - vec{}; }
-inline vec load(const float* from) { return *reinterpret_cast<const loose*>(from); }
-inline void store(float* to, vec x) { *reinterpret_cast<loose*>(to) = x; }
-
-inline vec clamped(vec x, float limit) {  // NaN stays NaN
-#ifdef __AVX512F__
-    return (vec)_mm512_max_ps(_mm512_set1_ps(-limit), _mm512_min_ps(_mm512_set1_ps(limit), (__m512)x));
-#else
-    const vec high = splat(limit), low = splat(-limit);
-    x = x > high ? high : x;
-    return x < low ? low : x;
-#endif
-}
-
-inline vec reciprocal(vec x) {
-#ifdef __AVX512F__
-    const vec near = (vec)_mm512_rcp14_ps((__m512)x);
-    return near + near * (1.0f - x * near);  // one step of Newton: 28 bits
-#else
-    return 1.0f / x;
-#endif
-}
-
-// 2^x: the integer part goes into the exponent, the rest through a minimax polynomial (relative error 7.5e-8).
-inline vec exp2(vec x) {
-    x = clamped(x, 126.0f);
-    const vec shifted = x + 12582912.0f;  // 1.5 * 2^23: what is left of x's fraction has been rounded away
-    const vec f = x - (shifted - 12582912.0f);
-    vec p = 1.327647169e-3f * f + 9.675541332e-3f;
-    p = p * f + 5.550713274e-2f;
-    p = p * f + 2.402211972e-1f;
-    p = p * f + 6.931469671e-1f;
-    p = p * f + 1.000000072f;
-    return (vec)((bits)p + ((bits)shifted << 23));
-}
-
-inline vec sigmoid(vec x) { return reciprocal(1.0f + exp2(-1.44269504f * x)); }
-inline vec tanh(vec x) { return 1.0f - 2.0f * reciprocal(1.0f + exp2(2.88539008f * x)); }
 
 // A tile: M rows of the batch by N vectors. While it is multiplied, a share of the next weights is fetched into the second cache:
 // all weights are read once a step, and where they do not fit there, waiting for them would cost a tenth of the time.
 template <int M, int N>
 using Tile = vec[M][N];
 
-template <int M, int N>
-inline void multiply(Tile<M, N>& sum, const float* left, index stride, const float* right, index depth, const float* ahead, index pace) {
-    for (index k = 0; k < depth; ++k, right += N * LANES, ahead += pace) {
+template <int M, int N, class Number>
+inline void multiply(Tile<M, N>& sum, const Number* left, index stride, const Number* right, index depth, const Number* ahead, index pace) {
+    constexpr index VECTOR = LANES * WORD<Number>;
+    for (index k = 0; k < depth; ++k, left += WORD<Number>, right += N * VECTOR, ahead += pace) {
         if constexpr (M == 1)  // a single row waits for nothing but the weights
-            for (int n = 0; n < N; ++n) __builtin_prefetch(right + (NEAR * N + n) * LANES, 0, 3);
+            for (int n = 0; n < N; ++n) __builtin_prefetch(right + (NEAR * N + n) * VECTOR, 0, 3);
         else
             __builtin_prefetch(ahead, 0, 2);
-        vec weight[N];
+        decltype(load_words(right)) weight[N];
 #pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) weight[n] = load(right + n * LANES);
+        for (int n = 0; n < N; ++n) weight[n] = load_words(right + n * VECTOR);
 #pragma GCC unroll 24
         for (int m = 0; m < M; ++m) {
-            const vec one = splat(left[m * stride + k]);
+            const auto one = splat_word(left + m * stride);
 #pragma GCC unroll 4
-            for (int n = 0; n < N; ++n) sum[m][n] += one * weight[n];
+            for (int n = 0; n < N; ++n) sum[m][n] = add_product(sum[m][n], one, weight[n]);
         }
     }
 }
@@ -120,7 +63,7 @@ void share(index rows, index threads, const Work& work) {
 }
 
 // A cell says what a tile starts from (`enter`), where its sum stands when a chunk of the depth is done (`leave`), and which
-// memory it will want by then (`prefetch`). Its depth is walked in chunks from k to `chunk(t, k)`.
+// memory it will want by then (`prefetch`). Its depth, counted in words, is walked in chunks from k to `chunk(t, k)`.
 template <int M, class Cell>
 inline void run_tile(const Cell& cell, index rows, index t, index row, index panel, index k, index end, index lead, index pace) {
     if constexpr (M > 1) {
@@ -130,7 +73,7 @@ inline void run_tile(const Cell& cell, index rows, index t, index row, index pan
     Tile<M, N> sum;
     cell.template enter<M>(sum, t, row, panel, k);
     cell.template prefetch<M>(t, row, panel, k);
-    const float* right = cell.packed + (panel * cell.depth(t) + k) * N * LANES;
+    const auto* right = cell.packed + (panel * cell.depth(t) + k) * N * Cell::VECTOR;
     multiply<M, N>(sum, cell.left(t, row, k), cell.left_row(), right, end - k, right + (end - k) * lead, pace);
     cell.template leave<M>(sum, t, row, panel, end);
 }
@@ -140,14 +83,15 @@ inline void run_tile(const Cell& cell, index rows, index t, index row, index pan
 template <class Cell>
 void step(const Cell& cell, index t, index first, index end) {
     constexpr int M = ACCUMULATORS / Cell::N;
-    const index blocks = (end - first + M - 1) / M, depth = cell.depth(t), pace = (Cell::N * LANES + blocks - 1) / blocks;
+    constexpr index VECTORS = Cell::N * Cell::VECTOR;  // numbers of a panel's weights at one depth
+    const index blocks = (end - first + M - 1) / M, depth = cell.depth(t), pace = (VECTORS + blocks - 1) / blocks;
     const bool turned = cell.turns(t);
     for (index i = 0; i < cell.panels(); ++i)
         for (index k = 0, next; k == 0 || k < depth; k = next) {
             const index panel = turned ? cell.panels() - 1 - i : i;
             next = cell.chunk(t, k);
             for (index block = 0; block < blocks; ++block) {
-                const index row = first + (end - first) * block / blocks, lead = (turned ? -1 : 1) * Cell::N * LANES + block * pace;
+                const index row = first + (end - first) * block / blocks, lead = (turned ? -1 : 1) * VECTORS + block * pace;
                 run_tile<M>(cell, first + (end - first) * (block + 1) / blocks - row, t, row, panel, k, next, lead, pace);
             }
             if (next == 0) break;
@@ -166,6 +110,18 @@ void by_groups(index first, index end, const Visit& visit) {
     const index groups = (end - first + GROUP - 1) / GROUP;
     for (index group = 0; group < groups; ++group)
         visit(first + (end - first) * group / groups, first + (end - first) * (group + 1) / groups);
+}
+
+// Run work(a number of so many bytes).
+template <class Work>
+void with_number(index bytes, const Work& work) {
+    bytes == sizeof(half) ? work(half{}) : work(float{});
+}
+
+// Run work(vectors to a panel of the backward walk): as many as divide the units.
+template <class Work>
+void with_width(index H, const Work& work) {
+    H / LANES % 4 == 0 ? work(std::integral_constant<int, 4>{}) : work(std::integral_constant<int, 3>{});
 }
 
 }  // namespace

@@ -1,0 +1,117 @@
+"""The kernel's memory: weights packed and padded as its walks read them, room for what they write, and its functions' call.
+
+Numbers are fp32, or bf16, two of which a walk multiplies at once where one fp32 stands.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from textvae.nn.kernel.compiling import LINE, kernel
+
+Weights = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Of one layer with G gates and C inputs: weight_ih (G * H, C), weight_hh (G * H, H), bias_ih (G * H), bias_hh (G * H)."""
+
+LARGE = 8 << 20
+"""Bytes from which on memory is asked for in huge pages."""
+
+FEW = 1 << 15
+"""Units over all steps and sequences for which another thread is not worth waking."""
+
+
+def call_kernel(name: str, *arguments: Tensor | float | None) -> None:
+    """Call a function of the kernel, tensors by their addresses."""
+    library = kernel().library
+    assert library is not None, "callers ask first whether the kernel is there"
+    getattr(library, name)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
+
+
+def room(like: Tensor, *shape: int) -> Tensor:
+    """Fresh memory, nothing written to it."""
+    fresh = like.new_empty(shape)
+    if fresh.nbytes >= LARGE:
+        call_kernel("textvae_huge_pages", fresh, fresh.nbytes)
+    return fresh
+
+
+def threads_for(work: int) -> int:
+    """How many threads a walk over so many units is worth."""
+    return min(torch.get_num_threads(), 1 + work // FEW)
+
+
+def packed_forward(gates: int, *parts: tuple[Tensor, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Weights in the order that the forward walk reads them.
+
+    Args:
+        gates: G.
+        parts: fp32 matrices (G * H, columns), side by side; a part begins a new word, filled with zeros where the last was not full.
+        dtype: of the packed numbers, fp32 or bf16.
+    """
+    units, word = len(parts[0][0]) // gates, _word(dtype)
+    widths = [sum(block.shape[1] for block in part) for part in parts]
+    full = [-(-width // word) * word for width in widths]
+    allocate = torch.empty if full == widths else torch.zeros
+    packed, first = allocate(sum(full) * gates * units, dtype=dtype), 0
+    for part, width in zip(parts, full, strict=True):
+        k = first
+        for block in part:
+            block = block if block.stride(1) == 1 or block.shape[1] == 1 else block.contiguous()
+            shape = dtype.itemsize, gates, units, sum(full) // word, k
+            call_kernel("textvae_pack_forward", *shape, block, block.shape[1], block.stride(0), packed, threads_for(packed.numel()))
+            k += block.shape[1]
+        first += width
+    return packed
+
+
+def packed_backward(gates: int, w_hh: Tensor, dtype: torch.dtype) -> Tensor:
+    """w_hh (G * H, H), fp32, in the order that the backward walk reads it."""
+    packed = torch.empty(w_hh.shape, dtype=dtype)
+    shape = dtype.itemsize, gates, len(w_hh) // gates
+    call_kernel("textvae_pack_backward", *shape, w_hh.contiguous(), packed, threads_for(packed.numel()))
+    return packed
+
+
+def rows_of(x: Tensor, h: Tensor) -> Tensor:
+    """What each step multiplies, time-major: h, a one, x of (B, T, C); of h the first step's only. (T + 1, B, H + 1 + C, up to a line)."""
+    (batch, positions, inputs), units = x.shape, h.shape[1]
+    line, used = LINE // x.itemsize, units + 1 + inputs
+    width = -(-used // line) | 1  # an odd number of cache lines: rows fall on all sets of the cache
+    rows = room(x, positions + 1, batch, width * line)
+    rows[0, :, :units] = h
+    rows[:, :, units] = 1.0
+    rows[:-1, :, units + 1 : used] = x.transpose(0, 1)
+    rows[:, :, used : -(-used // _word(x.dtype)) * _word(x.dtype)] = 0.0
+    return rows
+
+
+def gates_of(x: Tensor, units: int, keep: bool) -> Tensor:
+    """Room for the gates of all steps where they are to be kept, else of one: (T * B, 4H + a line) or (B, 4H + a line)."""
+    return room(x, x.shape[0] * (x.shape[1] if keep else 1), 4 * units + LINE // x.itemsize)
+
+
+def sums_of(x: Tensor, units: int) -> Tensor | None:
+    """Room for a step's sums, (B, 4H + a line), where the gates' own place is too narrow for fp32."""
+    return None if x.dtype == torch.float32 else x.new_empty(len(x), 4 * units + LINE // 4, dtype=torch.float32)
+
+
+def _word(dtype: torch.dtype) -> int:
+    """Numbers that stand where one fp32 does."""
+    return torch.float32.itemsize // dtype.itemsize
+
+
+def aligned(x: Tensor, gates: int, axis: int = -1) -> Tensor:
+    """x with zeros after each gate's units along an axis of G * H, so that the kernel's vectors are full."""
+    units = x.shape[axis] // gates
+    full = min(-(-units // 48) * 48, -(-units // 64) * 64)
+    if units == full:
+        return x
+    parts = x.movedim(axis, -1).unflatten(-1, (gates, units))
+    return F.pad(parts, (0, full - units)).flatten(-2).movedim(-1, axis)
+
+
+def aligned_weights(weights: Weights, gates: int) -> Weights:
+    """A layer's weights with units of zero weight, which stay zero and get no gradient."""
+    w_ih, w_hh, b_ih, b_hh = weights
+    return aligned(w_ih, gates, 0), aligned(aligned(w_hh, gates, 0), 1), aligned(b_ih, gates), aligned(b_hh, gates)

@@ -1,0 +1,128 @@
+// Numbers, fp32 and bf16, in vectors, and what is computed with them.
+//
+// A file without AVX-512 is the same code through the compiler's vectors, on narrower tiles; bf16 without AVX512-BF16 is the same
+// arithmetic in more instructions, for tests: it is not fast.
+
+#pragma once
+
+#include <cstdint>
+
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+namespace {
+
+using index = std::int64_t;
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, ACCUMULATORS = 24;  // of 32 vector registers
+#elif defined(__AVX__)
+constexpr int LANES = 8, ACCUMULATORS = 12;  // of 16
+#elif defined(__aarch64__)
+constexpr int LANES = 4, ACCUMULATORS = 24;  // of 32
+#else
+constexpr int LANES = 4, ACCUMULATORS = 12;  // of 16
+#endif
+
+using vec = float __attribute__((vector_size(LANES * 4)));
+using bits = std::uint32_t __attribute__((vector_size(LANES * 4)));
+using halves = std::uint16_t __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+using loose = float __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+using loose_bits = std::uint32_t __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+inline vec splat(float x) { return x - vec{}; }
+inline vec load(const float* from) { return *reinterpret_cast<const loose*>(from); }
+inline void store(float* to, vec x) { *reinterpret_cast<loose*>(to) = x; }
+
+inline vec clamped(vec x, float limit) {  // NaN stays NaN
+#ifdef __AVX512F__
+    return (vec)_mm512_max_ps(_mm512_set1_ps(-limit), _mm512_min_ps(_mm512_set1_ps(limit), (__m512)x));
+#else
+    const vec high = splat(limit), low = splat(-limit);
+    x = x > high ? high : x;
+    return x < low ? low : x;
+#endif
+}
+
+inline vec reciprocal(vec x) {
+#ifdef __AVX512F__
+    const vec near = (vec)_mm512_rcp14_ps((__m512)x);
+    return near + near * (1.0f - x * near);  // one step of Newton: 28 bits
+#else
+    return 1.0f / x;
+#endif
+}
+
+// 2^x: the integer part goes into the exponent, the rest through a minimax polynomial (relative error 7.5e-8).
+inline vec exp2(vec x) {
+    x = clamped(x, 126.0f);
+    const vec shifted = x + 12582912.0f;  // 1.5 * 2^23: what is left of x's fraction has been rounded away
+    const vec f = x - (shifted - 12582912.0f);
+    vec p = 1.327647169e-3f * f + 9.675541332e-3f;
+    p = p * f + 5.550713274e-2f;
+    p = p * f + 2.402211972e-1f;
+    p = p * f + 6.931469671e-1f;
+    p = p * f + 1.000000072f;
+    return (vec)((bits)p + ((bits)shifted << 23));
+}
+
+inline vec sigmoid(vec x) { return reciprocal(1.0f + exp2(-1.44269504f * x)); }
+inline vec tanh(vec x) { return 1.0f - 2.0f * reciprocal(1.0f + exp2(2.88539008f * x)); }
+
+// bf16: the upper half of an fp32, rounded to nearest, to even between two. Sums and what cells compute are fp32 all the same.
+using half = std::uint16_t;
+
+inline bits rounded(vec x) {  // the bf16 in the upper half, what has been rounded away in the lower
+    const bits all = (bits)x;
+    return x == x ? all + 0x7fff + (all >> 16 & 1) : all | 0x400000;  // NaN stays NaN
+}
+
+inline vec load(const half* from) { return (vec)(__builtin_convertvector(*reinterpret_cast<const halves*>(from), bits) << 16); }
+
+inline void store(half* to, vec x) {
+#ifdef __AVX512BF16__
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((__m512)x));
+#else
+    *reinterpret_cast<halves*>(to) = __builtin_convertvector(rounded(x) >> 16, halves);
+#endif
+}
+
+inline void put(float* to, float x) { *to = x; }
+inline void put(half* to, float x) { *to = static_cast<half>(rounded(splat(x))[0] >> 16); }
+
+// A word is what a lane multiplies at once: one fp32, or two bf16 side by side, whose products are added. So many numbers:
+template <class Number>
+constexpr index WORD = sizeof(float) / sizeof(Number);
+
+template <class Number>
+constexpr index words(index numbers) {
+    return (numbers + WORD<Number> - 1) / WORD<Number>;
+}
+
+inline vec load_words(const float* from) { return load(from); }
+inline bits load_words(const half* from) { return *reinterpret_cast<const loose_bits*>(from); }
+
+inline vec splat_word(const float* from) { return splat(*from); }
+inline bits splat_word(const half* from) {
+    std::uint32_t word;
+    __builtin_memcpy(&word, from, sizeof word);
+    return word - bits{};
+}
+
+inline void store_words(float* to, vec x, vec) { store(to, x); }
+inline void store_words(half* to, vec first, vec second) {  // their numbers side by side, lane by lane
+    *reinterpret_cast<loose_bits*>(to) = rounded(first) >> 16 | (rounded(second) & 0xffff0000u);
+}
+
+inline vec add_product(vec sum, vec one, vec other) { return sum + one * other; }
+inline vec add_product(vec sum, bits one, bits other) {
+#ifdef __AVX512BF16__
+    return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)one, (__m512bh)other);
+#else
+    constexpr std::uint32_t upper = 0xffff0000u;
+    return sum + (vec)(one << 16) * (vec)(other << 16) + (vec)(one & upper) * (vec)(other & upper);
+#endif
+}
+
+}  // namespace

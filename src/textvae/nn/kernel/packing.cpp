@@ -1,0 +1,90 @@
+// Weights in the order that the walks read them, and memory for what they write.
+
+#include "tiles.h"
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+namespace {
+
+// Columns of one gate's weights for one panel, from number k of the depth on: each number's lanes stand WORD apart.
+template <class Number>
+void pack_panel(const float* from, index stride, index columns, index k, Number* to, index gates) {
+    constexpr index PACKED = WORD<Number>;
+    const auto place = [&](index column) { return to + (k + column) / PACKED * gates * LANES * PACKED + (k + column) % PACKED; };
+    const auto pack_column = [&](index column) {
+        for (int lane = 0; lane < LANES; ++lane) put(place(column) + lane * PACKED, from[lane * stride + column]);
+    };
+    index column = 0;
+    for (; column < columns && (k + column) % PACKED; ++column) pack_column(column);
+    for (; column + LANES <= columns; column += LANES) {  // square by square, each read along rows
+        float square[LANES][LANES];
+        for (int lane = 0; lane < LANES; ++lane)
+            for (int j = 0; j < LANES; ++j) square[j][lane] = from[lane * stride + column + j];
+        for (int j = 0; j < LANES; j += PACKED) store_words(place(column + j), load(square[j]), load(square[j + PACKED - 1]));
+    }
+    for (; column < columns; ++column) pack_column(column);
+}
+
+}  // namespace
+
+extern "C" {
+
+// Whether the processor multiplies bf16, rather than that the same is computed from fp32.
+int textvae_has_bf16() {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+// Ask for huge pages behind fresh memory, before it is written: a fault a page of 4 KB costs more than what is computed into it.
+void textvae_huge_pages(void* memory, index bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    const auto page = std::uintptr_t{4096}, first = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) / page * page;
+    const auto end = (reinterpret_cast<std::uintptr_t>(memory) + static_cast<std::uintptr_t>(bytes)) / page * page;
+    if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#else
+    (void)memory, (void)bytes;
+#endif
+}
+
+// Columns of a matrix (gates * H, columns), rows `stride` apart, into numbers k... of the forward walk's weights: per panel of
+// units (`depth` words of them in all), per word, the gates' vectors. Numbers have so many bytes.
+void textvae_pack_forward(index bytes, index gates, index H, index depth, index k, const float* W, index columns, index stride,
+                          void* packed, index threads) {
+    with_number(bytes, [&](auto number) {
+        using Number = decltype(number);
+        share(H / LANES, threads, [&](index first, index end) {
+            for (index panel = first; panel < end; ++panel)
+                for (index gate = 0; gate < gates; ++gate) {
+                    Number* to = static_cast<Number*>(packed) + (panel * depth * gates + gate) * LANES * WORD<Number>;
+                    pack_panel(W + (gate * H + panel * LANES) * stride, stride, columns, k, to, gates);
+                }
+        });
+    });
+}
+
+// W (gates * H, H) as the backward walk reads it: per panel, per word of the gates, the panel's units.
+void textvae_pack_backward(index bytes, index gates, index H, const float* W, void* packed, index threads) {
+    with_number(bytes, [&](auto number) {
+        with_width(H, [&](auto width) {
+            using Number = decltype(number);
+            constexpr index units = width * LANES, PACKED = WORD<Number>;
+            const index depth = gates * H;
+            share(H / units, threads, [&](index first, index end) {
+                for (index panel = first; panel < end; ++panel)
+                    for (index k = 0; k < depth; k += PACKED)
+                        for (index unit = 0; unit < units; unit += LANES) {
+                            const float* from = W + k * H + panel * units + unit;
+                            Number* to = static_cast<Number*>(packed) + (panel * depth + k) * units + unit * PACKED;
+                            store_words(to, load(from), load(from + (PACKED - 1) * H));
+                        }
+            });
+        });
+    });
+}
+
+}  // extern "C"

@@ -1,0 +1,34 @@
+"""Recurrent layers as torch computes them, for comparison."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from textvae.nn.kernel.compiling import SWITCH, compiler, kernel
+from textvae.nn.recurrent import Recurrent
+
+needs_kernel = pytest.mark.skipif(os.environ.get(SWITCH, "").lower() == "off" or compiler() is None, reason=kernel().reason)
+"""Where there is a compiler there is a kernel: one that cannot be built, or errs, fails the tests."""
+
+cells = pytest.mark.parametrize("cell", ["lstm", "gru"])
+
+
+def state_of(model: Recurrent, batch: int) -> tuple[Tensor, ...]:
+    return tuple(torch.randn(model.layers, batch, model.hidden, requires_grad=True) for _ in range(model.states))
+
+
+def plain(model: Recurrent, x: Tensor, state: Sequence[Tensor]) -> list[Tensor]:
+    """Outputs and last state as torch computes them."""
+    output, last = model.core(x, tuple(state) if model.states == 2 else state[0])
+    return [output, *last] if model.states == 2 else [output, last]
+
+
+def gradients(outputs: Sequence[Tensor], weights: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    loss = sum((o.double() * w.double()).sum() for o, w in zip(outputs, weights, strict=True))
+    assert isinstance(loss, Tensor)
+    return torch.autograd.grad(loss, inputs)
