@@ -64,9 +64,9 @@ def ratio(plain: Timing, ours: Timing) -> dict[str, Any]:
     return {"ratio": round(plain.median / ours.median, 2), "middle_half": f"{low:.2f}-{high:.2f}"}
 
 
-def square_product() -> Side:
-    """The yardstick: a product of two square matrices, fp32."""
-    square = torch.randn(SQUARE, SQUARE)
+def square_product(dtype: torch.dtype = torch.float32) -> Side:
+    """The yardstick: a product of two square matrices."""
+    square = torch.randn(SQUARE, SQUARE, dtype=dtype)
     return lambda: square @ square
 
 
@@ -100,7 +100,13 @@ def environment() -> dict[str, str]:
 
 def report(options: argparse.Namespace, name: str, rows: Iterator[dict[str, Any]]) -> None:
     """Print rows as they come, and write them with the machine, the commit and the command where `--json` says so."""
-    machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__, "kernel": kernel().reason}
+    machine = {
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "kernel": kernel().reason,
+        "bf16": "in the processor" if kernel().bf16 else "not in this processor, and not measured",
+    }
     print(", ".join(f"{key} {value}" for key, value in machine.items()), flush=True)
     found: list[dict[str, Any]] = []
     for row in rows:

@@ -1,9 +1,11 @@
-"""The fused recurrent kernel beside `nn.LSTM` and `nn.GRU`: forward and backward, fp32, and the machine's GEMM rate in the same run.
+"""The fused recurrent kernel beside `nn.LSTM` and `nn.GRU`: forward and backward, and the machine's GEMM rate in the same run.
 
     .venv/bin/python benchmarks/recurrence.py --threads 1
 
 The sides alternate round by round in one process after a warm-up; figures are medians, ratios are ratios of medians, torch's time
 over the kernel's. GF/s count the multiplications and additions of the layer's products, three times those of its forward pass.
+In bf16 the kernel stands beside torch's autocast and torch's fp32, where the processor multiplies bf16; elsewhere those rows are
+skipped.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from frame import Side, alternate, arguments, gflops, parsed, ratio, report, square_product
+from frame import Side, Timing, alternate, arguments, gflops, parsed, ratio, report, square_product
 
-from textvae.nn.kernel.compiling import kernel, processor_features
+from textvae.nn.kernel.compiling import kernel
 from textvae.nn.recurrent import Recurrent
 
 ROWS = (
@@ -27,43 +29,74 @@ ROWS = (
 )
 """Cell, B, T, H and the inputs at each step."""
 
+BF16_ROWS = (("lstm", 128, 64, 256, 128), ("lstm", 128, 64, 512, 128), ("lstm", 128, 32, 1024, 128), ("gru", 128, 64, 256, 128))
 
-def passes(layer: Recurrent, x: torch.Tensor, weight: torch.Tensor, fused: bool) -> Side:
-    """Forward and backward of a layer, by the kernel or by torch."""
+
+def passes(layer: Recurrent, x: torch.Tensor, weight: torch.Tensor, fused: bool, mixed: bool = False) -> Side:
+    """Forward and backward of a layer, by the kernel or by torch, in fp32 or under autocast."""
     zeros = layer.zeros(x)
 
-    def plain() -> None:
-        layer.core(x, zeros if layer.states == 2 else zeros[0])[0].backward(weight)
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            output = layer(x, zeros)[0] if fused else layer.core(x, zeros if layer.states == 2 else zeros[0])[0]
+        output.backward(weight.to(output.dtype))
 
-    def ours() -> None:
-        layer(x, zeros)[0].backward(weight)
-
-    return ours if fused else plain
+    return run
 
 
 def measure(cell: Any, batch: int, positions: int, hidden: int, inputs: int, rounds: int) -> dict[str, Any]:
     """One row: torch, the kernel and the square product."""
-    torch.manual_seed(0)
-    layer = Recurrent(cell, inputs, hidden)
-    x, weight = torch.randn(batch, positions, inputs, requires_grad=True), torch.randn(batch, positions, hidden)
+    layer, x, weight = _drawn(cell, batch, positions, hidden, inputs)
     plain, ours, product = alternate([*(passes(layer, x, weight, fused) for fused in (False, True)), square_product()], rounds)
-    gates = 4 if cell == "lstm" else 3
-    rate = 3 * 2e-9 * batch * positions * gates * hidden * (hidden + inputs) / ours.median
+    rate = _rate(layer, x, ours)
     return {
         "cell": f"{cell}, B {batch}, T {positions}, H {hidden}",
         "torch_ms": plain.ms,
         "kernel_ms": ours.ms,
         **ratio(plain, ours),
-        "GF/s": round(rate, 1),
+        "GF/s": rate,
         "GEMM_GF/s": gflops(product),
         "share": round(rate / gflops(product), 2),
     }
 
 
+def measure_bf16(cell: Any, batch: int, positions: int, hidden: int, inputs: int, rounds: int) -> dict[str, Any]:
+    """One row: torch in fp32, torch under autocast, the kernel under autocast, and the square product in bf16."""
+    layer, x, weight = _drawn(cell, batch, positions, hidden, inputs)
+    single, autocast, ours = passes(layer, x, weight, False), passes(layer, x, weight, False, True), passes(layer, x, weight, True, True)
+    plain, theirs, fused, product = alternate([single, autocast, ours, square_product(torch.bfloat16)], rounds)
+    rate = _rate(layer, x, fused)
+    return {
+        "cell": f"{cell} in bf16, B {batch}, T {positions}, H {hidden}",
+        "fp32_ms": plain.ms,
+        "autocast_ms": theirs.ms,
+        "kernel_ms": fused.ms,
+        "over_fp32": ratio(plain, fused)["ratio"],
+        **ratio(theirs, fused),
+        "GF/s": rate,
+        "GEMM_GF/s": gflops(product),
+        "share": round(rate / gflops(product), 2),
+    }
+
+
+def _drawn(cell: Any, batch: int, positions: int, hidden: int, inputs: int) -> tuple[Recurrent, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    layer = Recurrent(cell, inputs, hidden)
+    return layer, torch.randn(batch, positions, inputs, requires_grad=True), torch.randn(batch, positions, hidden)
+
+
+def _rate(layer: Recurrent, x: torch.Tensor, timing: Timing) -> float:
+    """GF/s of the layer's products."""
+    gates = 4 if layer.states == 2 else 3
+    return round(3 * 2e-9 * x.shape[0] * x.shape[1] * gates * layer.hidden * (layer.hidden + x.shape[2]) / timing.median, 1)
+
+
 def rows(rounds: int) -> Iterator[dict[str, Any]]:
-    """Every row."""
+    """Every row that this processor can be measured on."""
     for row in ROWS:
         yield measure(*row, rounds)
+    for row in BF16_ROWS if kernel().bf16 else ():
+        yield measure_bf16(*row, rounds)
 
 
 def main() -> None:
@@ -71,8 +104,6 @@ def main() -> None:
     options = parsed(arguments(__doc__, rounds=21))
     if kernel().library is None:
         raise SystemExit(f"the kernel is absent ({kernel().reason}): there is nothing to compare")
-    has_bf16 = "avx512_bf16" in processor_features()
-    print(f"bf16: skipped, the kernel computes in fp32 only{'' if has_bf16 else ' and this processor has no AVX512-BF16'}")
     report(options, "recurrence", rows(options.rounds))
 
 
