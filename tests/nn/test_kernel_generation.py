@@ -107,6 +107,30 @@ def test_threads_and_parts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_array_equal(generated(model, Sampling()), whole)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_threads_that_walk_a_few_rows_together_change_nothing(cell: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some rows end before others; a self-fed emitter's path too."""
+    torch.manual_seed(1)
+    family, positions = find_architecture("rnn"), 40
+    decoder = RecurrentDecoderSettings(cell=cell, hidden=256, feeding="self")  # type: ignore[arg-type]
+    settings = family.settings(hidden=6, decoder=decoder, latent=LatentSettings(shape="dense", channels=(3,)))
+    model = family.build(settings, VOCABULARY, positions).eval()
+    z, text = prior_latents(model, rows, generator=torch.Generator().manual_seed(2)), torch.ones(rows, positions, dtype=torch.int64)
+
+    def drawn(threads: int) -> tuple[np.ndarray, torch.Tensor]:
+        monkeypatch.setattr(generation, "threads_for", lambda work: threads)
+        with torch.no_grad():
+            return decode_sampled(model, z, Sampling(), torch.Generator().manual_seed(3)), model.decoder(z, text)
+
+    alone, distortion = drawn(1)
+    assert alone.shape[1] > 5
+    for threads in (rows + 1, 4):
+        strings, ours = drawn(threads)
+        np.testing.assert_array_equal(strings, alone)
+        torch.testing.assert_close(ours, distortion, rtol=0, atol=0)
+
+
 def test_weights_that_change_are_packed_anew() -> None:
     model = model_of()
     generated(model)

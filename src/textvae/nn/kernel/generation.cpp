@@ -3,7 +3,8 @@
 // What the symbols contribute to the gates is a table (V, G * H) and what the context does comes projected, so that a step is a
 // gather, one product of h with the recurrent weights, the cell, one product for the logits and the choice of the next symbols.
 // Rows do not depend on each other, and a row's sums have one order whatever stands beside it. Sequences that have ended leave:
-// those that go on stand together, in the same order.
+// those that go on stand together, in the same order. Threads share the rows; where there are fewer rows than threads, they walk
+// the rows together, each with its share of the weights, which are most of what a single row reads.
 //
 // Arrays: steps T, rows B, units H and symbols V (the caller pads both; what pads V has a bias of -inf).
 
@@ -16,6 +17,7 @@
 namespace {
 
 constexpr index END = 0;  // the symbol that ends a sequence, and stands before the first
+constexpr index TEAM_PANELS = 4;  // panels that a thread of a team has at least: with fewer they wait longer than they work
 constexpr float NEVER = -std::numeric_limits<float>::infinity();
 
 // An emitter and where it starts from, as the caller fills it in.
@@ -49,11 +51,12 @@ struct Network : Emitter {
     float *logits, *weight;            // (B, V)
     index *row, *symbol;               // (B)
     index* order;                      // (B, V)
+    index* going;                      // one number, for a team: the end of the slots that go on
 
-    // In the caller's memory: B * (4H + 2V) floats and B * (V + 2) integers.
+    // In the caller's memory: B * (4H + 2V) floats and B * (V + 2) + 1 integers.
     Network(const Emitter& emitter, float* room, index* marks) : Emitter(emitter) {
         h = room, next_h = h + B * H, c = next_h + B * H, next_c = c + B * H, logits = next_c + B * H, weight = logits + B * V;
-        row = marks, symbol = row + B, order = symbol + B;
+        row = marks, symbol = row + B, order = symbol + B, going = order + B * V;
         std::copy_n(emitter.h, B * H, h);
         if (emitter.c) std::copy_n(emitter.c, B * H, c);
         for (index b = 0; b < B; ++b) row[b] = b, symbol[b] = END;
@@ -165,12 +168,14 @@ struct OutputStep : Step {
 };
 
 // One step of the slots [first, end): from h and c to next_h, next_c and logits.
-void advance(const Network& net, index t, index first, index end) {
+void advance(const Network& net, index t, index first, index end, Team team) {
     if (net.candidate)
-        step(GruStep(net), t, first, end);
+        step(GruStep(net), t, first, end, team);
     else
-        step(LstmStep(net), t, first, end);
-    step(OutputStep(net), t, first, end);
+        step(LstmStep(net), t, first, end, team);
+    team.wait();
+    step(OutputStep(net), t, first, end, team);
+    team.wait();
 }
 
 // The state after the step of one slot becomes the state before the next step of another.
@@ -186,9 +191,7 @@ float largest(const float* values, index V) {
         const vec x = load(values + v);
         most = x > most ? x : most;
     }
-    float found = most[0];
-    for (int lane = 1; lane < LANES; ++lane) found = std::max(found, most[lane]);
-    return found;
+    return largest_of(most);
 }
 
 // The first of the largest; a row that is not all numbers has one too.
@@ -223,13 +226,20 @@ void cut(const Choice& choice, index V, float* weight, index* order) {
     for (index i = kept; i < V; ++i) weight[order[i]] = 0;
 }
 
-// The symbol at which the weights' cumulative sum passes a uniform share of their total.
+// The symbol at which the weights' cumulative sum passes a uniform share of their total: first its vector, then its lane. V is a
+// multiple of the lanes.
 index drawn(const float* weight, index V, double uniform) {
     double total = 0, sum = 0;
-    for (index v = 0; v < V; ++v) total += weight[v];
-    for (index v = 0; v < V; ++v)
+    for (index v = 0; v < V; v += LANES) total += sum_of(load(weight + v));
+    index v = 0;
+    for (; v < V; v += LANES) {
+        const double through = sum + sum_of(load(weight + v));
+        if (through > uniform * total) break;
+        sum = through;
+    }
+    for (; v < V; ++v)
         if ((sum += weight[v]) > uniform * total) return v;
-    while (V > 0 && !(weight[V - 1] > 0)) --V;  // a product that was rounded up to the total
+    while (V > 0 && !(weight[V - 1] > 0)) --V;  // a product or a sum that was rounded up
     return V > 0 ? V - 1 : END;
 }
 
@@ -242,40 +252,56 @@ index chosen(const Network& net, const Choice& choice, index t, index slot) {
     return drawn(weight, net.V, choice.uniform[net.row[slot] * choice.steps + t]);
 }
 
+// Choose the next symbols of the slots [first, end) after step t; returns the end of those that go on, which stand together.
+index choose(const Network& net, const Choice& choice, index t, index first, index end, index* tokens) {
+    index going = first;
+    for (index slot = first; slot < end; ++slot) {
+        float* logits = net.logits + slot * net.V;
+        const index fed = choice.self_fed ? most_likely(logits, net.V) : END;
+        for (index i = 0; i < choice.forbidden_count; ++i) logits[choice.forbidden[i]] = NEVER;
+        const index symbol = chosen(net, choice, t, slot), row = net.row[slot];
+        tokens[row * choice.steps + t] = symbol;
+        if (symbol == END) continue;
+        carry(net, slot, going);
+        net.row[going] = row, net.symbol[going] = choice.self_fed ? fed : symbol;
+        ++going;
+    }
+    return going;
+}
+
 // Generate the rows of the slots [first, end); the last of T steps is left to the end symbol.
-void generate(const Network& net, const Choice& choice, index first, index end, index* tokens) {
+void generate(const Network& net, const Choice& choice, index first, index end, index* tokens, Team team) {
     for (index t = 0; t + 1 < choice.steps && first < end; ++t) {
-        advance(net, t, first, end);
-        index going = first;
-        for (index slot = first; slot < end; ++slot) {
-            float* logits = net.logits + slot * net.V;
-            const index fed = choice.self_fed ? most_likely(logits, net.V) : END;
-            for (index i = 0; i < choice.forbidden_count; ++i) logits[choice.forbidden[i]] = NEVER;
-            const index symbol = chosen(net, choice, t, slot), row = net.row[slot];
-            tokens[row * choice.steps + t] = symbol;
-            if (symbol == END) continue;
-            carry(net, slot, going);
-            net.row[going] = row, net.symbol[going] = choice.self_fed ? fed : symbol;
-            ++going;
+        advance(net, t, first, end, team);
+        if (team.all == 1) {
+            end = choose(net, choice, t, first, end, tokens);
+            continue;
         }
-        end = going;
+        if (team.mine == 0) *net.going = choose(net, choice, t, first, end, tokens);
+        team.wait();
+        end = *net.going;
     }
 }
 
 // The most likely symbols of the slots [first, end), each read at the step after; the first column of the symbols is given.
-void walk_path(const Network& net, index steps, index first, index end, index* symbols) {
+void walk_path(const Network& net, index steps, index first, index end, index* symbols, Team team) {
     for (index t = 0; t + 1 < steps; ++t) {
-        advance(net, t, first, end);
-        for (index slot = first; slot < end; ++slot) {
+        advance(net, t, first, end, team);
+        for (index slot = first; slot < end && team.mine == 0; ++slot) {
             symbols[slot * steps + t + 1] = net.symbol[slot] = most_likely(net.logits + slot * net.V, net.V);
             carry(net, slot, slot);
         }
+        team.wait();
     }
 }
 
-void generate_all(const Network& net, const Choice& choice, index* tokens, index threads) {
+// Run walk(first row, end row, team) over all rows.
+template <class Walk>
+void over_rows(const Network& net, index threads, const Walk& walk) {
+    const index panels = net.H / LANES, most = panels / TEAM_PANELS;
+    if (net.B < threads && most > 1) return together(std::min(threads, most), [&](Team team) { walk(0, net.B, team); });
     share(net.B, threads, [&](index first, index end) {
-        by_groups(first, end, [&](index from, index to) { generate(net, choice, from, to, tokens); });
+        by_groups(first, end, [&](index from, index to) { walk(from, to, Team{}); });
     });
 }
 
@@ -287,15 +313,14 @@ extern "C" {
 void textvae_generate(const void* emitter, const void* choice, float* room, std::int64_t* marks, std::int64_t* tokens,
                       std::int64_t threads) {
     const Network net(*static_cast<const Emitter*>(emitter), room, marks);
-    generate_all(net, *static_cast<const Choice*>(choice), tokens, threads);
+    const Choice& way = *static_cast<const Choice*>(choice);
+    over_rows(net, threads, [&](index first, index end, Team team) { generate(net, way, first, end, tokens, team); });
 }
 
 // Fill symbols (B, T), given with an end symbol first in each row, with those that a self-fed Emitter reads, whatever is emitted.
 void textvae_path(const void* emitter, std::int64_t steps, float* room, std::int64_t* marks, std::int64_t* symbols, std::int64_t threads) {
     const Network net(*static_cast<const Emitter*>(emitter), room, marks);
-    share(net.B, threads, [&](index first, index end) {
-        by_groups(first, end, [&](index from, index to) { walk_path(net, steps, from, to, symbols); });
-    });
+    over_rows(net, threads, [&](index first, index end, Team team) { walk_path(net, steps, first, end, symbols, team); });
 }
 
 }  // extern "C"

@@ -25,9 +25,11 @@ WIDEST = 1 << 24
 SYMBOLS = 32
 """What the symbols are padded to a multiple of: two of the kernel's widest vectors."""
 
+FEW_ROWS = 8
+"""Sequences that take as long as one does: it waits for the weights, not for the products."""
 
-PROBED = 1 << 14
-"""Numbers of a parameter that are looked at, at most twice so many, to see whether an optimizer has changed it."""
+PROBED = 16
+"""Numbers of a parameter that are looked at, at most, to see whether an optimizer has changed it: it changes nearly all of them."""
 
 
 @final
@@ -156,25 +158,27 @@ class _Weights:
         )
 
 
-_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple[float, ...], _Weights]] = WeakKeyDictionary()
+_Trace = tuple[int, int, list[float]]
+
+_KEPT: WeakKeyDictionary[nn.Module, tuple[list[_Trace], _Weights]] = WeakKeyDictionary()
 """Packed weights by their layer, and the traces of the parameters they are of: a string at a time is drawn without packing anew."""
 
 
 def _kept(reader: Reader) -> _Weights:
     """An emitter's packed weights, made anew where a parameter was changed or moved."""
     parameters = (reader.embedding.weight, *reader.core.all_weights[0], reader.output.weight, reader.output.bias)
-    traces = tuple(trace for each in parameters for trace in _traces(each))
+    traces = [_trace(each) for each in parameters]
     known = _KEPT.get(reader.core)
     if known is None or known[0] != traces:
         known = _KEPT[reader.core] = (traces, _Weights.of(reader))
     return known[1]
 
 
-def _traces(parameter: Tensor) -> tuple[float, ...]:
-    """What tells that a parameter was changed: its version, and for what leaves none in it (fused optimizers, `.data`) a sum of some."""
+def _trace(parameter: Tensor) -> _Trace:
+    """What tells that a parameter was changed: its version, and for what leaves none in it (fused optimizers, `.data`) some numbers."""
     version = 0 if parameter.is_inference() else parameter._version
-    some = parameter.detach().view(-1)[:: 1 + parameter.numel() // PROBED]
-    return parameter.data_ptr(), version, float(some.sum())
+    some: list[float] = parameter.view(-1)[:: -(-parameter.numel() // PROBED)].tolist()
+    return parameter.data_ptr(), version, some
 
 
 @final
@@ -210,10 +214,11 @@ class _Walk:
             batch, units, symbols, _at(w.table), _at(self.context), self.context.stride(0), step,
             _at(w.recurrent), _at(w.candidate), _at(w.output), _at(w.bias), _at(self.h), _at(self.c),
         )  # fmt: skip
-        room, marks = self.h.new_empty(batch * (4 * units + 2 * symbols)), out.new_empty(batch * (symbols + 2))
+        room, marks = self.h.new_empty(batch * (4 * units + 2 * symbols)), out.new_empty(batch * (symbols + 2) + 1)
         library = kernel().library
         assert library is not None, "callers ask first whether the kernel is there"
-        getattr(library, name)(addressof(emitter), argument, _at(room), _at(marks), _at(out), threads_for(out.numel() * units))
+        threads = threads_for(max(batch, FEW_ROWS) * out.shape[1] * units)
+        getattr(library, name)(addressof(emitter), argument, _at(room), _at(marks), _at(out), threads)
 
 
 def _walks(weights: _Weights, context: Tensor, state: tuple[Tensor, ...]) -> Iterator[tuple[slice, _Walk]]:

@@ -45,6 +45,26 @@ inline vec clamped(vec x, float limit) {  // NaN stays NaN
 #endif
 }
 
+inline float sum_of(vec x) {  // of the lanes
+#ifdef __AVX512F__
+    return _mm512_reduce_add_ps((__m512)x);
+#else
+    float sum = 0;
+    for (int lane = 0; lane < LANES; ++lane) sum += x[lane];
+    return sum;
+#endif
+}
+
+inline float largest_of(vec x) {  // of the lanes
+#ifdef __AVX512F__
+    return _mm512_reduce_max_ps((__m512)x);
+#else
+    float most = x[0];
+    for (int lane = 1; lane < LANES; ++lane) most = x[lane] > most ? x[lane] : most;
+    return most;
+#endif
+}
+
 inline vec reciprocal(vec x) {
 #ifdef __AVX512F__
     const vec near = (vec)_mm512_rcp14_ps((__m512)x);

@@ -45,6 +45,32 @@ inline void multiply(Tile<M, N>& sum, const Number* left, index stride, const Nu
     }
 }
 
+// The threads that walk some rows together, each with its share of the units: a team of one walks rows of its own.
+struct Team {
+    index mine = 0, all = 1;
+
+    void wait() const {  // all of them, for each other
+#ifdef _OPENMP
+        if (all > 1) {
+#pragma omp barrier
+        }
+#endif
+    }
+};
+
+// Run work(team) by so many threads that walk the same rows.
+template <class Work>
+void together(index threads, const Work& work) {
+#ifdef _OPENMP
+    if (threads > 1) {
+#pragma omp parallel num_threads(static_cast<int>(threads))
+        work(Team{omp_get_thread_num(), omp_get_num_threads()});
+        return;
+    }
+#endif
+    work(Team{});
+}
+
 // Run work(first row, end row) for each thread's share of the rows; with one thread, outside of OpenMP.
 template <class Work>
 void share(index rows, index threads, const Work& work) {
@@ -81,14 +107,15 @@ inline void run_tile(const Cell& cell, index rows, index t, index row, index pan
 // One step for the rows [first, end): panels of units, each in chunks of its depth, each over all rows. A cell may turn at some
 // steps and take its panels from the last to the first: what the step before has read last is then still in the second cache.
 template <class Cell>
-void step(const Cell& cell, index t, index first, index end) {
+void step(const Cell& cell, index t, index first, index end, Team team = {}) {
     constexpr int M = ACCUMULATORS / Cell::N;
     constexpr index VECTORS = Cell::N * Cell::VECTOR;  // numbers of a panel's weights at one depth
     const index blocks = (end - first + M - 1) / M, depth = cell.depth(t), pace = (VECTORS + blocks - 1) / blocks;
     const bool turned = cell.turns(t);
-    for (index i = 0; i < cell.panels(); ++i)
+    const index from = cell.panels() * team.mine / team.all, to = cell.panels() * (team.mine + 1) / team.all;
+    for (index i = from; i < to; ++i)
         for (index k = 0, next; k == 0 || k < depth; k = next) {
-            const index panel = turned ? cell.panels() - 1 - i : i;
+            const index panel = turned ? from + to - 1 - i : i;
             next = cell.chunk(t, k);
             for (index block = 0; block < blocks; ++block) {
                 const index row = first + (end - first) * block / blocks, lead = (turned ? -1 : 1) * VECTORS + block * pace;
