@@ -276,6 +276,9 @@ class TrainingSettings:
     devices: int = 1
     """Processes (data parallel); several are launched by torchrun."""
 
+    graphs: bool = False
+    """On a GPU: record the step of each batch shape once and replay it (CUDA graphs). For small models, whose steps are mostly launches."""
+
     seed: int = 0
     """Seed of initialisation, order and noise."""
 

@@ -25,7 +25,7 @@ class Adam:
 
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float = 0.0, decoupled: bool = True) -> None:
         self.parameters = list(parameters)
-        self.learning_rate = learning_rate
+        self.learning_rate: float | Tensor = learning_rate  # on the device where a step is recorded
         self._weight_decay, self._decoupled = weight_decay, decoupled
         self._slots: dict[int, dict[str, Tensor]] = {}
 

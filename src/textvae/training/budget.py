@@ -17,6 +17,7 @@ from textvae.training.engine import launch
 from textvae.training.feed import Feed
 from textvae.training.monitor import glance
 from textvae.training.objective import leaves_idle
+from textvae.training.step import step_for
 from textvae.training.trainer import EVALUATIONS, LossOfBatch
 
 DEFAULT_STEPS = 3_000
@@ -53,22 +54,22 @@ def _steps_in(
     started = time.perf_counter()
     before = random_state()
     trial = copy.deepcopy(model)
-    engine = launch(settings, LossOfBatch(trial, objective), optimizer_for(trial, settings), leaves_idle(objective, model))
+    optimizer = optimizer_for(trial, settings)
+    engine = launch(settings, LossOfBatch(trial, objective), optimizer, leaves_idle(objective, model))
+    step = step_for(settings, engine, optimizer)
     batches = BucketedBatches(data.training_table, settings.batch, settings.seed, model.max_tokens, rank=engine.rank, world=engine.world)
     window = min(MEASURED_SECONDS, MEASURED_SHARE * seconds)
     taken, began = 0, started
     feed = Feed(batches, engine.device)
     for batch in chain.from_iterable(feed.iterate(0) for _ in count()):  # a small corpus is read again and again
-        loss, _ = engine.forward(batch, objective.beta)
-        engine.backward(loss)
-        engine.step()
+        means = step.take(batch, objective.beta, settings.learning_rate)
         taken += 1
         if taken == WARM_UP_STEPS:
-            loss.item()  # waits for the device
+            means.tolist()  # waits for the device
             began = time.perf_counter()
         if engine.agreed(taken > WARM_UP_STEPS and time.perf_counter() - began > window):
             break
-    loss.item()
+    means.tolist()
     step_seconds = (time.perf_counter() - began) / (taken - WARM_UP_STEPS)
     began = time.perf_counter()
     glance(trial, data.tables["valid"], objective)

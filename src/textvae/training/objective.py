@@ -39,7 +39,7 @@ def charged_rate(step: RungStep, settings: ObjectiveSettings) -> Tensor:
     return rate_map.sum(1).mean(0).clamp(min=settings.free_bits).sum()  # (B, S, Z) -> (Z,) -> ()
 
 
-def loss_of(terms: Terms, beta: float, settings: ObjectiveSettings) -> Tensor:
+def loss_of(terms: Terms, beta: float | Tensor, settings: ObjectiveSettings) -> Tensor:
     """The training loss of a batch, a scalar in nats a sequence."""
     loss = terms.distortion.mean()
     for step in terms.rungs:

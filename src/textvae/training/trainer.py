@@ -30,6 +30,7 @@ from textvae.training.metrics import MetricsLog
 from textvae.training.monitor import Glance, glance
 from textvae.training.objective import batch_means, leaves_idle, loss_of
 from textvae.training.schedules import beta_at, learning_rate_at
+from textvae.training.step import step_for
 from textvae.training.window import Window
 
 CHECK_EVERY = 50
@@ -54,7 +55,7 @@ class LossOfBatch(nn.Module):
         self.model = model
         self.objective = objective
 
-    def forward(self, tokens: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
         """The loss (scalar) and the batch means of its terms (1 + L,) for tokens (B, T)."""
         terms = self.model(tokens)
         return loss_of(terms, beta, self.objective), batch_means(terms)
@@ -82,6 +83,7 @@ class Trainer:
         self.every = settings.evaluate_every or max(1, steps // EVALUATIONS)
         self.optimizer = optimizer_for(model, settings)
         self.engine = launch(settings, LossOfBatch(model, objective), self.optimizer, leaves_idle(objective, model))
+        self.step = step_for(settings, self.engine, self.optimizer)
         self.hooks = Hooks(() if self.engine.rank else tuple(hooks))
         self.average = WeightAverage(model, settings.average) if settings.average else None
         batches = BucketedBatches(
@@ -158,12 +160,7 @@ class Trainer:
         position = self.position
         beta = beta_at(position.step, self.steps, self.objective)
         rate = learning_rate_at(position.step, self.steps, self.settings, position.halvings)
-        self.optimizer.learning_rate = rate
-        loss, means = self.engine.forward(tokens, beta)
-        self.engine.backward(loss)
-        if self.settings.clip:
-            self.engine.clip(self.settings.clip)
-        self.engine.step()
+        means = self.step.take(tokens, beta, rate)
         if self.average is not None:
             self.average.update(position.step)
         self.window.add(means)
@@ -215,7 +212,7 @@ class Trainer:
             "epoch": position.epoch,
             "seconds": round(position.seconds, 3),
             "beta": beta_at(position.step, self.steps, self.objective),
-            "learning_rate": self.optimizer.learning_rate,
+            "learning_rate": float(self.optimizer.learning_rate),
             "train": {"distortion": distortion, "rate": sum(rates), "rate_per_rung": rates},
             "valid": seen.as_metrics(),
         }
