@@ -17,7 +17,7 @@ from typing import Any, final
 import torch
 
 from textvae.doctor import processor
-from textvae.nn.kernel.compiling import kernel
+from textvae.nn.kernel.compiling import SWITCH, kernel
 from textvae.study.records import source_revision
 
 WARM_UP, MIN_ROUNDS = 2, 2
@@ -68,6 +68,20 @@ def square_product(dtype: torch.dtype = torch.float32) -> Side:
     """The yardstick: a product of two square matrices."""
     square = torch.randn(SQUARE, SQUARE, dtype=dtype)
     return lambda: square @ square
+
+
+def without_kernel(step: Side) -> Side:
+    """The same step as torch alone takes it."""
+
+    def plain() -> None:
+        before = os.environ.get(SWITCH, "")
+        os.environ[SWITCH] = "off"
+        try:
+            step()
+        finally:
+            os.environ[SWITCH] = before
+
+    return plain
 
 
 def gflops(timing: Timing) -> float:

@@ -6,26 +6,29 @@ Both sides draw 32 symbols a sequence (no end symbol: every row walks all steps)
 naive side is what one writes first: embedding, `nn.LSTM` on one step, linear, softmax, `torch.multinomial`, and it reads z
 beside the symbol at every step. One sequence is drawn 16 times in a row. The sides alternate round by round in one process after
 a warm-up; figures are medians, the ratio is the naive side's over ours. `--cell gru` is the same with `nn.GRU`,
-`TEXTVAE_KERNEL=off` measures the way without a compiler.
+`TEXTVAE_KERNEL=off` measures the way without a compiler. Beam search stands beside itself step by step, as it runs without a
+compiler.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from frame import Side, alternate, arguments, gflops, parsed, ratio, report, square_product
+from frame import Side, alternate, arguments, gflops, parsed, ratio, report, square_product, without_kernel
 from torch import Tensor
 
 from textvae.architectures import find_architecture
 from textvae.config import LatentSettings, RecurrentDecoderSettings
 from textvae.data.tokens import EOS, UNK
-from textvae.generation import Sampling, decode_sampled, prior_latents
+from textvae.generation import Sampling, decode_beams, decode_sampled, prior_latents
 from textvae.model.emitters import RecurrentEmitter
 from textvae.model.text_model import LatentTextModel
 
 SYMBOLS, VOCABULARY, EMBEDDING, LATENT = 32, 84, 128, 32
 COUNTS = (1, 64, 1024)
+BEAMS = 8
 IN_A_ROW = 16
 """Sequences to a timing at least: one alone is over before the processor has fetched what it needs."""
 
@@ -93,6 +96,25 @@ def measure(model: LatentTextModel, count: int, sampling: Sampling, rounds: int)
     }
 
 
+def measure_beams(model: LatentTextModel, count: int, rounds: int) -> dict[str, Any]:
+    """Beam search for a number of sequences, step by step and in the kernel."""
+    z = prior_latents(model, count)
+
+    def search() -> None:
+        decode_beams(model, z, BEAMS)
+
+    stepwise, ours = alternate([without_kernel(search), search], rounds)
+    return {"sequences": f"{count}, {BEAMS} beams", "stepwise_ms": stepwise.ms, "ours_ms": ours.ms, **ratio(stepwise, ours)}
+
+
+def rows(model: LatentTextModel, sampling: Sampling, rounds: int) -> Iterator[dict[str, Any]]:
+    """Every row."""
+    for count in COUNTS:
+        yield measure(model, count, sampling, rounds)
+    for count in COUNTS:
+        yield measure_beams(model, count, rounds)
+
+
 def main() -> None:
     """Measure and print a table."""
     parser = arguments(__doc__, rounds=9)
@@ -102,7 +124,7 @@ def main() -> None:
     options = parsed(parser)
     print(f"{options.cell}, {options.hidden} units, {SYMBOLS} symbols of {VOCABULARY}, z of {LATENT}")
     model, sampling = model_of(options.cell, options.hidden), Sampling(top_p=options.top_p)
-    report(options, "sampling", (measure(model, count, sampling, options.rounds) for count in COUNTS))
+    report(options, "sampling", rows(model, sampling, options.rounds))
 
 
 if __name__ == "__main__":

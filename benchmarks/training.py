@@ -11,16 +11,14 @@ round by round in one process, after a warm-up; figures are medians over rounds.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
-from frame import Side, alternate, arguments, gflops, parsed, ratio, report, square_product
+from frame import Side, alternate, arguments, gflops, parsed, ratio, report, square_product, without_kernel
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from textvae.architectures import find_architecture
-from textvae.nn.kernel.compiling import SWITCH
 from textvae.presets import preset_names
 from textvae.settings import RunSettings, resolve
 from textvae.training.adam import optimizer_for
@@ -76,20 +74,6 @@ def yardstick_width(settings: RunSettings) -> int:
     """The width of the decoder's recurrent state; 256 for `cnn`, which has none."""
     decoder = getattr(settings.model, "decoder", None)
     return decoder.hidden if decoder else 256
-
-
-def without_kernel(step: Side) -> Side:
-    """The same step as torch alone takes it."""
-
-    def plain() -> None:
-        before = os.environ.get(SWITCH, "")
-        os.environ[SWITCH] = "off"
-        try:
-            step()
-        finally:
-            os.environ[SWITCH] = before
-
-    return plain
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:

@@ -156,7 +156,12 @@ def decode_beams(model: LatentTextModel, z: Tensor, beams: int, forbidden: Seque
     require(beams >= 1, f"beams is {beams}: must be at least 1")
     if beams == 1:
         return decode_greedy(model, z, forbidden)
-    return _in_parts(model, z, max(1, ROWS // beams), lambda part: _search(model, part, beams, forbidden))
+
+    def run(part: Tensor) -> Tensor:
+        whole = model.decoder.search(part, beams, forbidden)
+        return _search(model, part, beams, forbidden) if whole is None else whole
+
+    return _in_parts(model, z, max(1, ROWS // beams), run)
 
 
 def _in_parts(model: LatentTextModel, z: Tensor, rows: int, run: Callable[[Tensor], Tensor]) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 from textvae.architectures import find_architecture
 from textvae.config import LadderSettings, LatentSettings, RecurrentDecoderSettings
 from textvae.data.tokens import EOS
-from textvae.generation import Sampling, decode_greedy, decode_sampled, prior_latents
+from textvae.generation import Sampling, decode_beams, decode_greedy, decode_sampled, prior_latents
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.kernel import generation
 from textvae.nn.kernel.compiling import SWITCH, kernel
@@ -105,6 +105,28 @@ def test_threads_and_parts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_array_equal(generated(model, Sampling()), whole)
     monkeypatch.setattr(generation, "WIDEST", 1)
     np.testing.assert_array_equal(generated(model, Sampling()), whole)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize(("kind", "feeding"), EMITTERS)
+@pytest.mark.parametrize("beams", [2, 7, 60])
+def test_beam_search_finds_what_it_does_step_by_step(
+    kind: str, feeding: str, cell: str, beams: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More beams than symbols among them, some of them forbidden; sequences end at different steps."""
+    model = model_of(kind, cell, feeding)
+    z, forbidden = prior_latents(model, COUNT, generator=torch.Generator().manual_seed(2)), (1, 4)
+    calls = []
+    monkeypatch.setattr("textvae.model.emitters.search", lambda *given: calls.append(1) or generation.search(*given))
+    fused = decode_beams(model, z, beams, forbidden)
+    assert calls
+    monkeypatch.setattr(generation, "threads_for", lambda work: 2)
+    np.testing.assert_array_equal(decode_beams(model, z, beams, forbidden), fused)
+    monkeypatch.setenv(SWITCH, "off")
+    plain = decode_beams(model, z, beams, forbidden)
+    assert fused.shape == plain.shape
+    assert_same_strings(fused, plain)
+    assert not np.isin(fused, forbidden).any()
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 from torch import Tensor, nn
@@ -51,3 +52,7 @@ class Decoder(nn.Module):
     def generate(self, z: Tensor, choice: Choice) -> Tensor | None:
         """Whole sequences (B, T_max) for z (B, S, Z), where there is a faster way than `step` by `step`; else None."""
         return self.emitter.generate(self.expander(z), z, choice)
+
+    def search(self, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor | None:
+        """The likeliest sequences (B, T_max) that beam search finds for z (B, S, Z), where there is a faster way than steps; else None."""
+        return self.emitter.search(self.expander(z), z, beams, forbidden)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from textvae.data.tokens import EOS, UNK
 from textvae.model.tokens import shifted
 from textvae.nn.dropout import Dropout
-from textvae.nn.kernel.generation import Choice, Reader, generate, generates, path
+from textvae.nn.kernel.generation import Choice, Reader, generate, generates, path, search
 from textvae.nn.recurrent import Recurrent, State
 from textvae.shapes import MapShape
 
@@ -51,6 +52,10 @@ class Emitter(nn.Module, ABC):
 
     def generate(self, context: Tensor, z: Tensor, choice: Choice) -> Tensor | None:
         """Whole sequences (B, T_max), `EOS` after each one's end, where there is a faster way than step by step; else None."""
+        return None
+
+    def search(self, context: Tensor, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor | None:
+        """The likeliest strings (B, T_max) that beam search finds, where there is a faster way than step by step; else None."""
         return None
 
 
@@ -129,6 +134,11 @@ class RecurrentCore(nn.Module):
         reader = self._reader(context)
         return None if reader is None else generate(reader, context, self.initial_state(z), choice, self_fed)
 
+    def search(self, context: Tensor, z: Tensor, beams: int, forbidden: Sequence[int], self_fed: bool) -> Tensor | None:
+        """The likeliest strings (B, T_max) that beam search finds by the compiled kernel, where `generate` has it; else None."""
+        reader = self._reader(context)
+        return None if reader is None else search(reader, context, self.initial_state(z), beams, forbidden, self_fed)
+
     def path(self, context: Tensor, z: Tensor) -> Tensor | None:
         """The symbols (B, T) that it reads where it is fed its own most likely ones, by the compiled kernel; None where that cannot."""
         reader = self._reader(context)
@@ -169,6 +179,10 @@ class RecurrentEmitter(Emitter):
     def generate(self, context: Tensor, z: Tensor, choice: Choice) -> Tensor | None:
         """Whole sequences (B, T_max), where the kernel can."""
         return self.core.generate(context, z, choice, self_fed=False)
+
+    def search(self, context: Tensor, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor | None:
+        """The likeliest strings (B, T_max), where the kernel can."""
+        return self.core.search(context, z, beams, forbidden, self_fed=False)
 
 
 @final
@@ -221,3 +235,7 @@ class SelfFedEmitter(Emitter):
     def generate(self, context: Tensor, z: Tensor, choice: Choice) -> Tensor | None:
         """Whole sequences (B, T_max), where the kernel can."""
         return self.core.generate(context, z, choice, self_fed=True)
+
+    def search(self, context: Tensor, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor | None:
+        """The likeliest strings (B, T_max), where the kernel can."""
+        return self.core.search(context, z, beams, forbidden, self_fed=True)

@@ -25,8 +25,8 @@ SWITCH = "TEXTVAE_KERNEL"
 LINE = 64
 """Bytes to a line of the processor's cache."""
 
-SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("packing", "recurrence", "generation", "dropping"))
-HEADERS = tuple(Path(__file__).with_name(f"{name}.h") for name in ("numbers", "tiles"))
+SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("packing", "recurrence", "generation", "beams", "dropping"))
+HEADERS = tuple(Path(__file__).with_name(f"{name}.h") for name in ("numbers", "tiles", "emitter"))
 PATIENCE_SECONDS = 180
 
 _I, _P = c_int64, c_void_p
@@ -41,6 +41,7 @@ SIGNATURES = {
     "textvae_drop": (_I, _P, _P, c_uint64, c_uint32, c_float, _I),
     "textvae_generate": (_P, _P, _P, _P, _P, _I),
     "textvae_path": (_P, _I, _P, _P, _P, _I),
+    "textvae_search": (_P, _P, _P, _P, _P, _I),
 }
 
 

@@ -6,8 +6,8 @@ one row where the context is the same at every step. What is left of a step is a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ctypes import Structure, addressof, c_double, c_float, c_int64, c_void_p
+from collections.abc import Iterator, Sequence
+from ctypes import Array, Structure, addressof, c_double, c_float, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import final
 from weakref import WeakKeyDictionary
@@ -58,10 +58,10 @@ class Reader:
 
 @final
 class _Emitter(Structure):
-    """`Emitter` of generation.cpp."""
+    """`Emitter` of emitter.h."""
 
     _fields_ = [
-        *((name, c_int64) for name in ("rows", "units", "symbols")),
+        *((name, c_int64) for name in ("slots", "units", "symbols")),
         *((name, c_void_p) for name in ("table", "context")),
         *((name, c_int64) for name in ("context_row", "context_step")),
         *((name, c_void_p) for name in ("recurrent", "candidate", "output", "bias", "h", "c")),
@@ -82,6 +82,15 @@ class _Choice(Structure):
         ("forbidden_count", c_int64),
         ("self_fed", c_int64),
     ]
+
+
+@final
+class _Search(Structure):
+    """`Search` of beams.cpp."""
+
+    _fields_ = [
+        ("beams", c_int64), ("steps", c_int64), ("forbidden", c_void_p), ("forbidden_count", c_int64), ("self_fed", c_int64),
+    ]  # fmt: skip
 
 
 def generates(reader: Reader, context: Tensor) -> bool:
@@ -108,6 +117,14 @@ def generate(reader: Reader, context: Tensor, state: tuple[Tensor, ...], choice:
     for rows, walk in _walks(_kept(reader), context, state):
         uniform = None if choice.uniform is None else choice.uniform[rows].contiguous()
         walk.generate(choice, uniform, self_fed, tokens[rows])
+    return tokens
+
+
+def search(reader: Reader, context: Tensor, state: tuple[Tensor, ...], beams: int, forbidden: Sequence[int], self_fed: bool) -> Tensor:
+    """The likeliest string that beam search finds for each row, tokens (B, T), for the context (B, T, C) and the first state."""
+    tokens = torch.zeros(context.shape[:2], dtype=torch.int64)
+    for rows, walk in _walks(_kept(reader), context, state):
+        walk.search(beams, forbidden, self_fed, tokens[rows])
     return tokens
 
 
@@ -196,28 +213,35 @@ class _Walk:
 
     def generate(self, choice: Choice, uniform: Tensor | None, self_fed: bool, tokens: Tensor) -> None:
         """Generate into tokens (B, T), full of `EOS`."""
-        forbidden = (c_int64 * len(choice.forbidden))(*choice.forbidden)
+        forbidden = _numbers(choice.forbidden)
         way = _Choice(
             _at(uniform), tokens.shape[1], choice.temperature, choice.top_k or 0, choice.top_p or 1.0,
             addressof(forbidden), len(forbidden), self_fed,
         )  # fmt: skip
         self._call("textvae_generate", addressof(way), tokens)
 
+    def search(self, beams: int, forbidden: Sequence[int], self_fed: bool, tokens: Tensor) -> None:
+        """Search into tokens (B, T), full of `EOS`."""
+        never = _numbers(forbidden)
+        way = _Search(beams, tokens.shape[1], addressof(never), len(never), self_fed)
+        self._call("textvae_search", addressof(way), tokens, beams)
+
     def path(self, symbols: Tensor) -> None:
         """Walk a self-fed emitter's path into symbols (B, T), whose first column is given."""
         self._call("textvae_path", symbols.shape[1], symbols)
 
-    def _call(self, name: str, argument: int, out: Tensor) -> None:
+    def _call(self, name: str, argument: int, out: Tensor, beams: int = 1) -> None:
         (batch, units), symbols = self.h.shape, len(self.weights.bias)
+        slots = batch * beams
         w, step = self.weights, self.context.stride(1) if self.context.shape[1] > 1 else 0
         emitter = _Emitter(
-            batch, units, symbols, _at(w.table), _at(self.context), self.context.stride(0), step,
+            slots, units, symbols, _at(w.table), _at(self.context), self.context.stride(0), step,
             _at(w.recurrent), _at(w.candidate), _at(w.output), _at(w.bias), _at(self.h), _at(self.c),
         )  # fmt: skip
-        room, marks = self.h.new_empty(batch * (4 * units + 2 * symbols)), out.new_empty(batch * (symbols + 2) + 1)
+        room, marks = self.h.new_empty(slots * (4 * units + 2 * symbols)), out.new_empty(slots * (symbols + 2) + 1)
         library = kernel().library
         assert library is not None, "callers ask first whether the kernel is there"
-        threads = threads_for(max(batch, FEW_ROWS) * out.shape[1] * units)
+        threads = threads_for(max(slots, FEW_ROWS) * out.shape[1] * units)
         getattr(library, name)(addressof(emitter), argument, _at(room), _at(marks), _at(out), threads)
 
 
@@ -230,6 +254,10 @@ def _walks(weights: _Weights, context: Tensor, state: tuple[Tensor, ...]) -> Ite
         rows = slice(first, first + part)
         h, *c = (aligned(each[0, rows], 1).contiguous() for each in state)
         yield rows, _Walk(weights, F.linear(context[rows, :wide], weights.w_context), h, c[0] if c else None)
+
+
+def _numbers(given: Sequence[int]) -> Array[c_int64]:
+    return (c_int64 * len(given))(*given)
 
 
 def _at(tensor: Tensor | None) -> int | None:
