@@ -15,6 +15,7 @@ from textvae.study.figures.chosen import Record
 from textvae.study.figures.style import BLACK, DISTORTION_AXIS, GREY, NATS, RATE_AXIS, equal_elbo, looks, picture
 from textvae.study.printed import Printed
 from textvae.study.summaries import best_without_latent
+from textvae.study.tables import FREE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +41,7 @@ def gap_against_rate(folder: Path, name: str, records: Sequence[Record]) -> None
         axis = axes[0, 0]
         for row, look in looks([record["row"] for record in known]).items():
             group = [record for record in known if record["row"] == row]
-            alike = [record for record in group if record["variant"] != "elbo"]  # a row's variants are of one length, its best run is not
+            alike = [record for record in group if record["variant"].startswith(FREE)]  # of one length, which the best run is not
             if len({record["variant"] for record in alike}) >= CURVE:
                 axis.plot(*_curve(alike), color=look["color"], linewidth=1.2, zorder=2)
             for filled in (True, False):
