@@ -285,6 +285,10 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         given = [name for name in ("steps", "epochs", "minutes") if getattr(self, name) is not None]
         require(len(given) <= 1, f"training: {' and '.join(given)} are both given: give one")
+        require(
+            not (self.graphs and self.minutes is not None),
+            "training.graphs and training.minutes are both given: the first steps, by which minutes are counted, are slower; give steps",
+        )
         for name in given:
             require(getattr(self, name) > 0, f"training.{name} is {getattr(self, name)}: must be above 0")
         require(self.batch >= 1, f"training.batch is {self.batch}: must be at least 1")

@@ -3,8 +3,8 @@
 Every way of decoding takes z (N, S, Z) and returns tokens (N, T), int64, in the caller's order: each row ends in
 `EOS`, is filled with `EOS` on the right, and holds at most T_max tokens. A row that has not ended by itself is
 ended at step T_max, so that what is generated is always a string the model gives a probability to. All of them
-run on the one step interface of the decoder (`start`, `step`, `select`); greedy and sampled decoding on its `generate`, all
-steps in one call, where it has one.
+run on the one step interface of the decoder (`start`, `step`, `select`), or where it has them on its `generate` and `search`:
+all steps in one call.
 """
 
 from __future__ import annotations
@@ -158,8 +158,9 @@ def decode_beams(model: LatentTextModel, z: Tensor, beams: int, forbidden: Seque
         return decode_greedy(model, z, forbidden)
 
     def run(part: Tensor) -> Tensor:
-        whole = model.decoder.search(part, beams, forbidden)
-        return _search(model, part, beams, forbidden) if whole is None else whole
+        context = model.decoder.expander(part)
+        whole = model.decoder.search(context, part, beams, forbidden)
+        return _search(model, context, part, beams, forbidden) if whole is None else whole
 
     return _in_parts(model, z, max(1, ROWS // beams), run)
 
@@ -179,14 +180,15 @@ def _emit(model: LatentTextModel, z: Tensor, choice: Choice, pick: Callable[[Ten
 
     `pick(logits (b, V), rows (b,), position)` chooses the next symbols (b,) of the named rows as `choice` says.
     """
-    whole = model.decoder.generate(z, choice)
+    context = model.decoder.expander(z)
+    whole = model.decoder.generate(context, z, choice)
     if whole is not None:
         return whole
     tokens = torch.full((z.shape[0], model.max_tokens), EOS, device=z.device)  # (B, T_max)
     rows = torch.arange(z.shape[0], device=z.device)
     previous = torch.full_like(rows, EOS)
     running = torch.ones_like(rows, dtype=torch.bool)
-    state = model.decoder.start(z)
+    state = model.decoder.start(context, z)
     for position in range(model.max_tokens - 1):
         logits, state = model.decoder.step(previous, state)
         logits[:, list(choice.forbidden)] = -math.inf
@@ -201,8 +203,11 @@ def _emit(model: LatentTextModel, z: Tensor, choice: Choice, pick: Callable[[Ten
     return tokens
 
 
-def _search(model: LatentTextModel, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor:
-    """Beam search over z (B, S, Z): the best tokens (B, T_max). The W beams of a sequence stand side by side in the state."""
+def _search(model: LatentTextModel, context: Tensor, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor:
+    """Beam search, step by step, over z (B, S, Z) and the expander's context of it: the best tokens (B, T_max).
+
+    The W beams of a sequence stand side by side in the state.
+    """
     count, steps = z.shape[0], model.max_tokens
     best = torch.full((count,), -math.inf, device=z.device, dtype=torch.float64)
     result = torch.full((count, steps), EOS, device=z.device)  # (B, T_max)
@@ -211,7 +216,7 @@ def _search(model: LatentTextModel, z: Tensor, beams: int, forbidden: Sequence[i
     scores = torch.full((count, beams), -math.inf, device=z.device, dtype=torch.float64)
     scores[:, 0] = 0.0  # all beams start alike: only one of them may branch
     previous = torch.full((count * beams,), EOS, device=z.device)
-    state = model.decoder.start(z).select(rows.repeat_interleave(beams))
+    state = model.decoder.start(context, z).select(rows.repeat_interleave(beams))
     for position in range(steps):
         logits, state = model.decoder.step(previous, state)  # (b * W, V)
         reached = logits.double().log_softmax(-1).view(len(rows), beams, -1) + scores[..., None]  # (b, W, V)

@@ -116,7 +116,8 @@ def test_a_language_model_is_exact_whatever_the_samples(tiny: Tiny, lines: Token
     assert model.training  # as it was; dropout was off all the same
     model.eval()
     for n in range(len(lines)):
-        state, previous, total = model.decoder.start(model.latents.empty(1, model.device)), torch.tensor([EOS]), 0.0
+        z = model.latents.empty(1, model.device)
+        state, previous, total = model.decoder.start(model.decoder.expander(z), z), torch.tensor([EOS]), 0.0
         for token in lines.take(np.array([n]))[0]:
             logits, state = model.decoder.step(previous, state)
             total += logits.log_softmax(-1)[0, token].item()

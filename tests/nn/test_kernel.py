@@ -204,9 +204,3 @@ def test_other_numbers_are_left_to_torch(dtype: torch.dtype) -> None:
     x = torch.randn(3, 4, 5, dtype=dtype)
     assert not applies(model.core, x, model.zeros(x))
     assert model(x, model.zeros(x))[0].dtype == dtype
-
-
-def test_autocast_is_left_to_torch() -> None:
-    model, x = Recurrent("lstm", 5, 16), torch.randn(3, 4, 5)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert not applies(model.core, x, model.zeros(x))

@@ -27,13 +27,21 @@ assert all(parameter.grad is not None for parameter in model.parameters())
 print("there" if kernel().library else "absent", "|", kernel().reason)
 """
 
+UNDER_AUTOCAST = f"""
+import torch
+with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+    from textvae.nn.kernel.compiling import kernel
+    kernel()
+{TRAINING_STEP}
+"""
+
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C++ compiler is installed")
 
 
-def told(cache: Path, **environment: str) -> str:
+def told(cache: Path, code: str = TRAINING_STEP, **environment: str) -> str:
     """What a fresh Python says of the kernel after a training step."""
     surroundings = {**os.environ, "TEXTVAE_CACHE": str(cache), "TEXTVAE_KERNEL": "", **environment}
-    done = subprocess.run([sys.executable, "-c", TRAINING_STEP], capture_output=True, text=True, env=surroundings)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=surroundings)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout.strip()
@@ -72,6 +80,13 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 def test_a_quotation_in_cxx_that_is_not_closed_names_no_compiler(tmp_path: Path) -> None:
     assert told(tmp_path, CXX="g++ '").startswith("absent | no C++ compiler is installed")
+
+
+@needs_compiler
+def test_its_trial_is_the_same_wherever_it_is_first_asked_for(tmp_path: Path) -> None:
+    assert told(tmp_path, UNDER_AUTOCAST).startswith("there | ")
+    elsewhere = 'import torch; torch.set_default_device("meta")\nfrom textvae.nn.kernel.compiling import kernel\n'
+    assert told(tmp_path, elsewhere + "print(kernel().reason)").startswith("compiled by")
 
 
 @needs_compiler

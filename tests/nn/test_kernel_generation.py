@@ -175,7 +175,7 @@ def test_several_layers_and_dropout_go_step_by_step() -> None:
     for model in (deep, one.train()):
         z = prior_latents(model, 3)
         with torch.no_grad():
-            assert model.decoder.generate(z, Choice()) is None
+            assert model.decoder.generate(model.decoder.expander(z), z, Choice()) is None
     assert generated(deep, Sampling()).shape == (COUNT, MAX_TOKENS)
 
 

@@ -41,18 +41,18 @@ class Decoder(nn.Module):
         assert self.auxiliary is not None
         return distortion_of(self.auxiliary(context[:, : tokens.shape[1]]), tokens)
 
-    def start(self, z: Tensor) -> EmitterState:
-        """The state before the first symbol, for z (B, S, Z)."""
-        return self.emitter.start(self.expander(z), z)
+    def start(self, context: Tensor, z: Tensor) -> EmitterState:
+        """The state before the first symbol, for z (B, S, Z) and the expander's context of it, (B, T_max, C)."""
+        return self.emitter.start(context, z)
 
     def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
         """Logits (B, V) of the next symbol after the symbols (B,), and the state that follows."""
         return self.emitter.step(previous, state)
 
-    def generate(self, z: Tensor, choice: Choice) -> Tensor | None:
+    def generate(self, context: Tensor, z: Tensor, choice: Choice) -> Tensor | None:
         """Whole sequences (B, T_max) for z (B, S, Z), where there is a faster way than `step` by `step`; else None."""
-        return self.emitter.generate(self.expander(z), z, choice)
+        return self.emitter.generate(context, z, choice)
 
-    def search(self, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor | None:
+    def search(self, context: Tensor, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor | None:
         """The likeliest sequences (B, T_max) that beam search finds for z (B, S, Z), where there is a faster way than steps; else None."""
-        return self.emitter.search(self.expander(z), z, beams, forbidden)
+        return self.emitter.search(context, z, beams, forbidden)

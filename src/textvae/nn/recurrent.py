@@ -47,7 +47,8 @@ class Recurrent(nn.Module):
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read x (B, T, C) from a state; return the outputs (B, T, H) and the state after the last step.
 
-        On a CPU in fp32 by the compiled kernel where it is there, else by torch: the same numbers but for rounding.
+        On a CPU by the compiled kernel where it is there, in fp32, or under autocast in bf16 where the processor has it; else by
+        torch: the same numbers but for rounding.
         """
         if recurrence.applies(self.core, x, state):
             return recurrence.run(self.core, x, state)

@@ -109,7 +109,8 @@ def profile_training(settings: RunSettings) -> StepProfile:
         UserError: anything the user can mend about the corpus or the settings.
     """
     steps = WARM_UP + TIMED + TRACED
-    settings = replace(settings, training=replace(settings.training, steps=steps, epochs=None, minutes=None, evaluate_every=steps))
+    training = replace(settings.training, steps=steps, epochs=None, minutes=None, evaluate_every=steps)
+    settings = replace(settings, training=replace(training, graphs=False))  # a recorded step has no parts
     with tempfile.TemporaryDirectory() as folder:
         data, model, _ = prepared_model(settings)
         trainer = Trainer(model, data, settings.objective, settings.training, steps, Path(folder), (ProgressLine(),))

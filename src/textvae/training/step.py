@@ -123,6 +123,9 @@ def step_for(settings: TrainingSettings, engine: Engine, optimizer: Adam) -> Ste
     eager = EagerStep(engine, optimizer, settings.clip)
     if not settings.graphs:
         return eager
-    require(engine.device.type == "cuda", "training.graphs records steps of a GPU, and this run is on the CPU: leave it out")
+    require(
+        engine.device.type == "cuda",
+        "training.graphs records steps of a GPU, and this run is on the CPU: resume it where there is one, or train a new run without it",
+    )
     require(engine.world == 1, f"training.graphs records the steps of one process, and there are {engine.world}: leave it out")
     return RecordedStep(eager, CudaRecorder(), engine.device)

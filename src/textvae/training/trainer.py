@@ -83,6 +83,7 @@ class Trainer:
         self.every = settings.evaluate_every or max(1, steps // EVALUATIONS)
         self.optimizer = optimizer_for(model, settings)
         self.engine = launch(settings, LossOfBatch(model, objective), self.optimizer, leaves_idle(objective, model))
+        self.learning_rate = settings.learning_rate  # of the last step
         self.step = step_for(settings, self.engine, self.optimizer)
         self.hooks = Hooks(() if self.engine.rank else tuple(hooks))
         self.average = WeightAverage(model, settings.average) if settings.average else None
@@ -160,6 +161,7 @@ class Trainer:
         position = self.position
         beta = beta_at(position.step, self.steps, self.objective)
         rate = learning_rate_at(position.step, self.steps, self.settings, position.halvings)
+        self.learning_rate = rate
         means = self.step.take(tokens, beta, rate)
         if self.average is not None:
             self.average.update(position.step)
@@ -212,7 +214,7 @@ class Trainer:
             "epoch": position.epoch,
             "seconds": round(position.seconds, 3),
             "beta": beta_at(position.step, self.steps, self.objective),
-            "learning_rate": float(self.optimizer.learning_rate),
+            "learning_rate": self.learning_rate,
             "train": {"distortion": distortion, "rate": sum(rates), "rate_per_rung": rates},
             "valid": seen.as_metrics(),
         }

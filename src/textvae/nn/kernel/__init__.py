@@ -1,1 +1,1 @@
-"""A kernel in C++, compiled at first use: what `nn.LSTM`, `nn.GRU` and dropout compute, and whole-sequence sampling, faster on a CPU."""
+"""A kernel in C++, compiled at first use: `nn.LSTM`, `nn.GRU`, dropout, and whole-sequence sampling and search, faster on a CPU."""

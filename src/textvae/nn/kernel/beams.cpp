@@ -116,9 +116,9 @@ void textvae_search(const void* emitter, const void* search, float* room, std::i
                     std::int64_t threads) {
     const Search& way = *static_cast<const Search*>(search);
     const Network net(*static_cast<const Emitter*>(emitter), room, marks, way.beams);
-    const index together = std::max<index>(1, GROUP / way.beams);
+    const index at_once = std::max<index>(1, GROUP / way.beams);
     share(net.B / way.beams, threads, [&](index first, index end) {
-        for (; first < end; first += together) search_rows(net, way, first, std::min(first + together, end), tokens);
+        for (; first < end; first += at_once) search_rows(net, way, first, std::min(first + at_once, end), tokens);
     });
 }
 

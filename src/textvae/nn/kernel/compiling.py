@@ -10,9 +10,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextvars import ContextVar
 from ctypes import CDLL, c_float, c_int, c_int64, c_uint32, c_uint64, c_void_p
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import final
@@ -99,16 +100,24 @@ def _tested() -> Kernel:
     built = _built()
     if built.library is None:
         return built
-    from textvae.nn.kernel.trial import mistake
+    from textvae.nn.kernel.trial import bf16_mistake, mistake
 
+    wrong = _found(mistake, built)
+    if wrong:
+        return Kernel(None, f"it was {built.reason}, but {wrong}: not used", built.path)
+    wrong = _found(bf16_mistake, built) if built.bf16 else None
+    return replace(built, bf16=False, reason=f"{built.reason}; not used in bf16: {wrong}") if wrong else built
+
+
+def _found(trial: Callable[[], str | None], built: Kernel) -> str | None:
+    """What a trial of the kernel says; an error of any kind counts, for torch does the same work."""
     token = _on_trial.set(built)
     try:
-        wrong = mistake()
-    except Exception as error:  # whatever it is: torch does the same work
-        wrong = f"raises an error ({' '.join(str(error).split())[:200]})"
+        return trial()
+    except Exception as error:
+        return f"raises an error ({' '.join(str(error).split())[:200]})"
     finally:
         _on_trial.reset(token)
-    return Kernel(None, f"it was {built.reason}, but {wrong}: not used", built.path) if wrong else built
 
 
 @cache

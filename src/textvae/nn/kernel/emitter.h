@@ -4,7 +4,8 @@
 // gather, one product of h with the recurrent weights, the cell, and one product for the logits. Rows do not depend on each other,
 // and a row's sums have one order whatever stands beside it.
 //
-// Arrays: steps T, rows B, units H and symbols V (the caller pads both; what pads V has a bias of -inf).
+// Arrays: steps T, slots B (of rows, or of the beams of rows), units H and symbols V (the caller pads both; what pads V has a bias
+// of -inf).
 
 #pragma once
 
@@ -40,12 +41,12 @@ struct Network : Emitter {
     index* order;                      // (B, V)
     index* going;                      // one number, for a team: the end of the slots that go on
 
-    // In the caller's memory: B * (4H + 2V) floats and B * (V + 2) + 1 integers. So many slots in a row begin as one row.
-    Network(const Emitter& emitter, float* room, index* marks, index slots = 1) : Emitter(emitter) {
+    // In the caller's memory: B * (4H + 2V) floats and B * (V + 2) + 1 integers. `beams` slots side by side begin as one row.
+    Network(const Emitter& emitter, float* room, index* marks, index beams = 1) : Emitter(emitter) {
         h = room, next_h = h + B * H, c = next_h + B * H, next_c = c + B * H, logits = next_c + B * H, weight = logits + B * V;
         row = marks, symbol = row + B, order = symbol + B, going = order + B * V;
         for (index b = 0; b < B; ++b) {
-            row[b] = b / slots, symbol[b] = END;
+            row[b] = b / beams, symbol[b] = END;
             std::copy_n(emitter.h + row[b] * H, H, h + b * H);
             if (emitter.c) std::copy_n(emitter.c + row[b] * H, H, c + b * H);
         }

@@ -1,7 +1,8 @@
 """Generation by the compiled kernel: all steps of a recurrent emitter of one layer, the choice of symbols included, in one call.
 
-What symbols add to the gates is a table (V, G * H), made once a call, and what the context adds is one product over all steps, or
-one row where the context is the same at every step. What is left of a step is a product of h, the cell, the logits and the choice.
+What symbols add to the gates is a table (V, G * H), kept until a weight changes, and what the context adds is one product over all
+steps, or one row where the context is the same at every step. What is left of a step is a product of h, the cell, the logits and
+the choice.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textvae.nn.kernel.compiling import kernel
-from textvae.nn.kernel.layout import aligned, aligned_weights, packed_forward, threads_for
+from textvae.nn.kernel.layout import aligned, aligned_weights, call_kernel, packed_forward, threads_for
 
 WIDEST = 1 << 24
 """Numbers that a projected context may hold; longer batches are generated part by part."""
@@ -113,7 +114,7 @@ def generate(reader: Reader, context: Tensor, state: tuple[Tensor, ...], choice:
     A row depends on no other. The same symbols as step by step, but for rounding. A self-fed emitter reads its own most likely
     symbols instead of those that were chosen.
     """
-    tokens = torch.zeros(context.shape[:2], dtype=torch.int64)
+    tokens = torch.zeros(context.shape[:2], dtype=torch.int64, device="cpu")
     for rows, walk in _walks(_kept(reader), context, state):
         uniform = None if choice.uniform is None else choice.uniform[rows].contiguous()
         walk.generate(choice, uniform, self_fed, tokens[rows])
@@ -122,7 +123,7 @@ def generate(reader: Reader, context: Tensor, state: tuple[Tensor, ...], choice:
 
 def search(reader: Reader, context: Tensor, state: tuple[Tensor, ...], beams: int, forbidden: Sequence[int], self_fed: bool) -> Tensor:
     """The likeliest string that beam search finds for each row, tokens (B, T), for the context (B, T, C) and the first state."""
-    tokens = torch.zeros(context.shape[:2], dtype=torch.int64)
+    tokens = torch.zeros(context.shape[:2], dtype=torch.int64, device="cpu")
     for rows, walk in _walks(_kept(reader), context, state):
         walk.search(beams, forbidden, self_fed, tokens[rows])
     return tokens
@@ -130,15 +131,15 @@ def search(reader: Reader, context: Tensor, state: tuple[Tensor, ...], beams: in
 
 def path(reader: Reader, context: Tensor, state: tuple[Tensor, ...]) -> Tensor:
     """The symbols (B, T) that a self-fed emitter reads before each step: `EOS` (0), then its own most likely ones."""
-    symbols = torch.zeros(context.shape[:2], dtype=torch.int64)
-    for rows, walk in _walks(_Weights.of(reader), context, state):
+    symbols = torch.zeros(context.shape[:2], dtype=torch.int64, device="cpu")
+    for rows, walk in _walks(_Packed.of(reader), context, state):
         walk.path(symbols[rows])
     return symbols
 
 
 @final
 @dataclass(frozen=True)
-class _Weights:
+class _Packed:
     """An emitter's weights as the kernel reads them."""
 
     table: Tensor
@@ -154,7 +155,7 @@ class _Weights:
     """(V, padded), -inf where no symbol is."""
 
     @classmethod
-    def of(cls, reader: Reader) -> _Weights:
+    def of(cls, reader: Reader) -> _Packed:
         """Pack an emitter's weights."""
         gates = 4 if isinstance(reader.core, nn.LSTM) else 3
         first, second, third, fourth = reader.core.all_weights[0]
@@ -177,17 +178,17 @@ class _Weights:
 
 _Trace = tuple[int, int, list[float]]
 
-_KEPT: WeakKeyDictionary[nn.Module, tuple[list[_Trace], _Weights]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[nn.Module, tuple[list[_Trace], _Packed]] = WeakKeyDictionary()
 """Packed weights by their layer, and the traces of the parameters they are of: a string at a time is drawn without packing anew."""
 
 
-def _kept(reader: Reader) -> _Weights:
+def _kept(reader: Reader) -> _Packed:
     """An emitter's packed weights, made anew where a parameter was changed or moved."""
     parameters = (reader.embedding.weight, *reader.core.all_weights[0], reader.output.weight, reader.output.bias)
     traces = [_trace(each) for each in parameters]
     known = _KEPT.get(reader.core)
     if known is None or known[0] != traces:
-        known = _KEPT[reader.core] = (traces, _Weights.of(reader))
+        known = _KEPT[reader.core] = (traces, _Packed.of(reader))
     return known[1]
 
 
@@ -203,7 +204,7 @@ def _trace(parameter: Tensor) -> _Trace:
 class _Walk:
     """An emitter and where some of its rows start from."""
 
-    weights: _Weights
+    weights: _Packed
     context: Tensor
     """(B, T or 1, G * H), projected."""
 
@@ -239,13 +240,11 @@ class _Walk:
             _at(w.recurrent), _at(w.candidate), _at(w.output), _at(w.bias), _at(self.h), _at(self.c),
         )  # fmt: skip
         room, marks = self.h.new_empty(slots * (4 * units + 2 * symbols)), out.new_empty(slots * (symbols + 2) + 1)
-        library = kernel().library
-        assert library is not None, "callers ask first whether the kernel is there"
         threads = threads_for(max(slots, FEW_ROWS) * out.shape[1] * units)
-        getattr(library, name)(addressof(emitter), argument, _at(room), _at(marks), _at(out), threads)
+        call_kernel(name, addressof(emitter), argument, room, marks, out, threads)
 
 
-def _walks(weights: _Weights, context: Tensor, state: tuple[Tensor, ...]) -> Iterator[tuple[slice, _Walk]]:
+def _walks(weights: _Packed, context: Tensor, state: tuple[Tensor, ...]) -> Iterator[tuple[slice, _Walk]]:
     """The rows of a batch, part by part, each with its walk."""
     steps = context.shape[1]
     wide = 1 if context.stride(1) == 0 else steps  # a context that is repeated over the steps is projected once

@@ -53,7 +53,7 @@ def packed_forward(gates: int, *parts: tuple[Tensor, ...], dtype: torch.dtype = 
     widths = [sum(block.shape[1] for block in part) for part in parts]
     full = [-(-width // word) * word for width in widths]
     allocate = torch.empty if full == widths else torch.zeros
-    packed, first = allocate(sum(full) * gates * units, dtype=dtype), 0
+    packed, first = allocate(sum(full) * gates * units, dtype=dtype, device="cpu"), 0
     for part, width in zip(parts, full, strict=True):
         k = first
         for block in part:
@@ -67,7 +67,7 @@ def packed_forward(gates: int, *parts: tuple[Tensor, ...], dtype: torch.dtype = 
 
 def packed_backward(gates: int, w_hh: Tensor, dtype: torch.dtype) -> Tensor:
     """w_hh (G * H, H), fp32, in the order that the backward walk reads it."""
-    packed = torch.empty(w_hh.shape, dtype=dtype)
+    packed = torch.empty(w_hh.shape, dtype=dtype, device="cpu")
     shape = dtype.itemsize, gates, len(w_hh) // gates
     call_kernel("textvae_pack_backward", *shape, w_hh.contiguous(), packed, threads_for(packed.numel()))
     return packed

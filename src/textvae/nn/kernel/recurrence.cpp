@@ -14,7 +14,8 @@
 
 namespace {
 
-// What every walk knows. Where packed == nullptr there is nothing to multiply.
+// What every walk knows. Without packed weights there is nothing to multiply: LSTM's single step, whose gates hold the sums, and the
+// last step of a backward walk.
 template <class Real>
 struct Shape {
     using Number = Real;
@@ -103,9 +104,9 @@ struct GruForward : Forward<Number> {
     static constexpr int N = 3;
 
     index first_part() const { return words<Number>(this->H + 1); }
-    index depth(index) const { return this->packed ? first_part() + words<Number>(1 + this->C) : 0; }
+    index depth(index) const { return first_part() + words<Number>(1 + this->C); }
     index chunk(index t, index k) const {
-        return !this->packed ? 0 : k < first_part() ? chunk_end(k, 0, first_part()) : chunk_end(k, first_part(), depth(t));
+        return k < first_part() ? chunk_end(k, 0, first_part()) : chunk_end(k, first_part(), depth(t));
     }
     const Number* left(index t, index b, index k) const { return this->h_at(t, b, (k < first_part() ? k : k - 1) * this->PACKED); }
 
@@ -113,7 +114,7 @@ struct GruForward : Forward<Number> {
     void enter(Tile<M, N>& sum, index t, index b, index panel, index k) const {
         for (int m = 0; m < M; ++m)
             for (int n = 0; n < N; ++n) {
-                const bool fresh = this->packed && (k == 0 || (k == first_part() && n == 2));
+                const bool fresh = k == 0 || (k == first_part() && n == 2);
                 const index stands = slot(n, k > 0 && k < first_part()) * this->H + panel * LANES;
                 sum[m][n] = fresh ? vec{} : load(this->sum_at(t, b + m, stands));
             }

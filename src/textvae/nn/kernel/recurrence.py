@@ -4,8 +4,8 @@ Equations and parameters are those of `nn.LSTM` and `nn.GRU` (Hochreiter and Sch
 the gates too. Everything inside is time-major. What backward needs belongs to the call that made it, so that several forwards
 may stand before a backward.
 
-What is multiplied and kept is of the inputs' dtype, fp32 or bf16; parameters, sums, the LSTM's c and the gradients of all of them
-are fp32.
+What is multiplied and kept is of the inputs' dtype, fp32 or bf16; parameters, sums and what is carried from step to step are fp32.
+In bf16 the gradients of weights and biases are bf16 products over all steps, as under torch's autocast.
 """
 
 from __future__ import annotations
@@ -138,18 +138,17 @@ class _Gru(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> tuple[Tensor, Tensor]:
         output, last, kept = _gru_forward(x, h, w_ih, w_hh, b_ih, b_hh, keep=True)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(w_ih, w_hh, b_ih, b_hh, *kept)
+        ctx.save_for_backward(h, w_ih, w_hh, b_ih, b_hh, *kept)
         ctx.walked = False
         return output, last
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, doutput: Tensor | None, dh: Tensor | None) -> tuple[Tensor | None, ...]:
-        w_ih, w_hh, b_ih, b_hh, rows, gates = ctx.saved_tensors
+        h, w_ih, w_hh, b_ih, b_hh, rows, gates = ctx.saved_tensors
         (inputs, units), batch = (w_ih.shape[1], w_hh.shape[1]), rows.shape[1]
         if ctx.walked:  # a second backward: the first has put the gradients in the gates' place
-            x, h = _inputs(rows, units, inputs), rows[0, :, :units].float()
-            *_, (rows, gates) = _gru_forward(x, h, w_ih, w_hh, b_ih, b_hh, True)
+            *_, (rows, gates) = _gru_forward(_inputs(rows, units, inputs), h, w_ih, w_hh, b_ih, b_hh, True)
         ctx.walked = True
         dh = _gradient(dh, rows[0, :, :units])
         _walk_back("gru", w_hh, inputs, rows, gates, (), doutput, (dh,))
@@ -174,7 +173,7 @@ def _lstm_forward(
     (batch, positions, inputs), units = x.shape, h.shape[1]
     rows, gates, output = rows_of(x, h), gates_of(x, units, keep), room(x, batch, positions, units)
     packed = None
-    if _is_step(x):
+    if _is_step(x) and x.dtype == torch.float32:
         torch.addmm(b_ih + b_hh, x[:, 0], w_ih.t(), out=gates[:, : 4 * units]).addmm_(h, w_hh.t())
     else:
         packed = packed_forward(4, (w_hh, (b_ih + b_hh)[:, None], w_ih), dtype=x.dtype)
@@ -191,14 +190,7 @@ def _gru_forward(
     """Outputs (B, T, H), the last h (B, H), and what backward needs where it is to be kept."""
     (batch, positions, inputs), units = x.shape, h.shape[1]
     rows, gates, output = rows_of(x, h), gates_of(x, units, keep), room(x, batch, positions, units)
-    packed = None
-    if _is_step(x):
-        of_x, of_h = torch.addmm(b_ih, x[:, 0], w_ih.t()), torch.addmm(b_hh, h, w_hh.t())
-        gates[:, :units] = of_x[:, 2 * units :]  # in the kernel's order: n, r, z, q
-        torch.add(of_x[:, : 2 * units], of_h[:, : 2 * units], out=gates[:, units : 3 * units])
-        gates[:, 3 * units : 4 * units] = of_h[:, 2 * units :]
-    else:
-        packed = packed_forward(3, (w_hh, b_hh[:, None]), (b_ih[:, None], w_ih), dtype=x.dtype)
+    packed = packed_forward(3, (w_hh, b_hh[:, None]), (b_ih[:, None], w_ih), dtype=x.dtype)
     carried = None if x.dtype == torch.float32 else h.clone(memory_format=torch.contiguous_format)
     walk = x.itemsize, positions, batch, units, inputs, packed, rows, rows.stride(1), gates, sums_of(x, units)
     call_kernel("textvae_gru_forward", *walk, carried, output, keep, threads_for(output.numel()))
@@ -221,8 +213,8 @@ def _walk_back(
 
 
 def _is_step(x: Tensor) -> bool:
-    """Whether x (B, T, C) is one step, fp32, of so few sequences that torch multiplies it, and the kernel only does the cell."""
-    return x.shape[1] == 1 and x.shape[0] < STEP_ROWS and x.dtype == torch.float32
+    """Whether x (B, T, C) is one step of so few sequences that torch multiplies it, and the kernel only does the cell."""
+    return x.shape[1] == 1 and x.shape[0] < STEP_ROWS
 
 
 def _seen(rows: Tensor, columns: int) -> Tensor:

@@ -1,7 +1,9 @@
-"""The trial of a fresh kernel: what of it differs from torch, before anything is computed with it."""
+"""The trial of a fresh kernel, before anything is computed with it: are its recurrences, its dropout and its self-fed path torch's?"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,20 +14,36 @@ from textvae.nn.kernel import dropping, generation, recurrence
 TOLERANCE = 1e-4
 """By which a fresh kernel may differ from torch, relative and absolute: rounding is a hundred times less, a mistake much more."""
 
+BF16_TOLERANCE = 3e-2
+"""The same in bf16, whose rounding is a third of it at most."""
+
 LIKE: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
 
 
 def mistake() -> str | None:
-    """What the kernel computes otherwise than torch; None where all agrees."""
+    """What the kernel computes otherwise than torch in fp32; None where all agrees."""
     generator = torch.Generator().manual_seed(0)
-    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):  # a training's draws stay as they are
+    with _undisturbed():
         with torch.enable_grad():
-            wrong = _wrong_cell(generator) or _wrong_dropout(generator)
+            wrong = _wrong_cell(generator, torch.float32, TOLERANCE) or _wrong_dropout(generator)
         with torch.no_grad():
             return wrong or _wrong_path(generator)
 
 
-def _wrong_cell(generator: torch.Generator) -> str | None:
+def bf16_mistake() -> str | None:
+    """What the kernel computes otherwise than torch in bf16; None where all agrees."""
+    with _undisturbed(), torch.enable_grad():
+        return _wrong_cell(torch.Generator().manual_seed(0), torch.bfloat16, BF16_TOLERANCE)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """The trial may be called from anywhere: no autocast and no inference mode inside, and a training's draws stay as they are."""
+    with torch.inference_mode(False), torch.autocast("cpu", enabled=False), torch.random.fork_rng(devices=[]):
+        yield
+
+
+def _wrong_cell(generator: torch.Generator, dtype: torch.dtype, tolerance: float) -> str | None:
     """What differs from torch in outputs, states or gradients over a few steps of small layers; None where all agrees."""
     cells: tuple[tuple[type[torch.nn.LSTM | torch.nn.GRU], int], ...] = ((torch.nn.LSTM, 2), (torch.nn.GRU, 1))
     for cell, states in cells:
@@ -34,13 +52,14 @@ def _wrong_cell(generator: torch.Generator) -> str | None:
             torch.nn.init.normal_(parameter, std=0.2, generator=generator)
         x = torch.randn(2, 4, 3, generator=generator, **LIKE)
         state = tuple(torch.randn(1, 2, 50, generator=generator, **LIKE) for _ in range(states))
+        x = x.to(dtype)
         ours, ours_after = recurrence.run(core, x, state)
-        found = [ours, *ours_after, *torch.autograd.grad(ours.square().sum(), list(core.parameters()))]
+        found = [ours, *ours_after, *torch.autograd.grad(ours.float().square().sum(), list(core.parameters()))]
         core, x, (h, *c) = core.double(), x.double(), [part.double() for part in state]
         theirs, after = core(x, (h, *c) if c else h)
         exact = [theirs, *(after if c else (after,)), *torch.autograd.grad(theirs.square().sum(), list(core.parameters()))]
         for one, other in zip(found, exact, strict=True):
-            if not torch.allclose(one.double(), other, rtol=TOLERANCE, atol=TOLERANCE):
+            if not torch.allclose(one.double(), other, rtol=tolerance, atol=tolerance * max(1.0, float(other.detach().abs().max()))):
                 return f"its {cell.__name__} is {(one - other).abs().max():.2g} off torch's"
     return None
 
