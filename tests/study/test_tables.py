@@ -12,6 +12,7 @@ from textvae.errors import ConfigError
 from textvae.settings import to_dict
 from textvae.study.jobs import Budget, Job
 from textvae.study.printed import TABLE_1, TABLE_2
+from textvae.study.records import Records
 from textvae.study.tables import TABLE1, TABLE2, TABLES, jobs
 
 TRUE_TOY = {
@@ -114,3 +115,19 @@ def test_a_row_that_is_not_there() -> None:
 def test_the_command_names_what_was_changed() -> None:
     command = _job(objective={"beta": 0.5}, model={"latent": {"channels": (2,)}}, corpus={"path": str(Path("far/away"))}).command
     assert command == "textvae train away --preset best/toy/rnn-dense --objective.beta 0.5 --model.latent.channels 2 --out RUN"
+
+
+def test_the_committed_records_are_of_the_settings_that_are_declared_now() -> None:
+    """A new setting, or another default, would have every row trained again without anybody saying so."""
+    kept, found = Records(Path(__file__).parents[2] / "docs" / "study"), 0
+    for table, budget, corpus in (
+        (TABLE1, "best", None),
+        (TABLE1, "paper", None),
+        (TABLE2, "best", "tweets32"),
+        (TABLE2, "paper", "tweets32"),
+    ):
+        for job in jobs(table, budget, corpus):  # type: ignore[arg-type]
+            if kept.path(job).exists():
+                assert kept.find(job) is not None, job.name
+                found += 1
+    assert found > 30

@@ -52,9 +52,10 @@ class Job:
 
     @property
     def identity(self) -> str:
-        """A short hash of all that decides the result; where the corpus lies on this machine does not."""
+        """A short hash of all that decides the result; where the corpus lies on this machine and how a GPU is launched do not."""
         told = to_dict(self.settings)
         told["corpus"]["path"] = Path(told["corpus"]["path"]).name
+        del told["training"]["graphs"]
         text = json.dumps([told, self.importance_samples], sort_keys=True)
         return blake2b(text.encode(), digest_size=6).hexdigest()
 
