@@ -82,4 +82,7 @@ def heading(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(f"stopped; the same command begins anew, `.venv/bin/textvae train --resume --out {FOLDER}` goes on") from None

@@ -49,6 +49,12 @@ def test_a_loaded_model_is_the_one_that_was_trained(lines: Path, vae: TextVAE, t
         assert other.sample(5) == vae.sample(5) and other.settings.model == vae.settings.model
 
 
+def test_it_tells_what_it_is(vae: TextVAE, folder: Path) -> None:
+    weights = sum(parameter.numel() for parameter in vae.model.parameters())
+    assert repr(vae).startswith(f"TextVAE(rnn: {weights:,} parameters, ")
+    assert repr(vae).endswith(f", in {folder})")
+
+
 def test_texts_to_vectors_and_back_in_the_callers_order(vae: TextVAE) -> None:
     z = vae.encode(TEXTS)
     assert z.shape == (6, 3) and z.dtype == np.float32 and np.array_equal(z[0], z[4])

@@ -98,6 +98,12 @@ class TextVAE:
         self.max_length = max_length
         self.folder = folder
 
+    def __repr__(self) -> str:
+        """What it is at a glance: family, sizes and where it lies."""
+        weights = sum(parameter.numel() for parameter in self.model.parameters())
+        sizes = f"{weights:,} parameters, {self.tokenizer.vocabulary_size} symbols, lines of up to {self.max_length}"
+        return f"TextVAE({self.settings.architecture}: {sizes}{f', in {self.folder.path}' if self.folder else ''})"
+
     @classmethod
     def from_pretrained(cls, name: str | Path, device: Device = "cpu") -> TextVAE:
         """Load a run from its folder, or from the hub as `user/model` where no such folder exists, onto a device.
