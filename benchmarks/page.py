@@ -28,7 +28,8 @@ PARTS = {
     ),
     "sampling": (
         "Sampling",
-        "32 symbols a sequence from an LSTM of 256 units, beside the loop one writes first (`nn.LSTM` a step at a time).",
+        "32 symbols a sequence from an LSTM of 256 units, beside the loop one writes first (`nn.LSTM` a step at a time); and beam search "
+        "in the kernel beside itself step by step (`stepwise_ms`), as it runs without a compiler.",
     ),
     "pipeline": ("Around training", "Reading, batches, evaluation, encoding and start-up, each beside what one writes first."),
     "growth": (
