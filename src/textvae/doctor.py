@@ -37,7 +37,7 @@ def report(findings: dict[str, Any]) -> list[tuple[str, str]]:
     there = findings["kernel"]
     path = "torch's nn.LSTM and nn.GRU"
     if there:
-        path = f"the compiled kernel on the CPU ({'fp32 and bf16' if findings['kernel_bf16'] else 'fp32; no bf16 in this processor'})"
+        path = f"the compiled kernel on the CPU ({'fp32 and bf16' if findings['kernel_bf16'] else 'fp32; bf16 by torch'})"
     return [
         ("python", findings["python"]),
         ("torch", findings["torch"]),
