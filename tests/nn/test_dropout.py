@@ -66,3 +66,10 @@ def test_gradients_have_gradients() -> None:
     (gradient,) = torch.autograd.grad(Dropout(0.5)(x).square().sum(), x, create_graph=True)
     (second,) = torch.autograd.grad(gradient.sum(), x)
     torch.testing.assert_close(second * x, gradient)
+
+
+def test_a_profiler_that_records_shapes_may_watch() -> None:
+    torch.manual_seed(0)
+    with torch.autograd.profiler.profile(record_shapes=True):
+        for _ in range(8):  # seeds of either sign
+            assert Dropout(0.5)(torch.ones(5)).shape == (5,)

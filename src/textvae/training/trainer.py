@@ -17,6 +17,7 @@ from textvae.data.batches import BucketedBatches
 from textvae.data.corpora import Prepared
 from textvae.errors import TrainingError
 from textvae.evaluation.collapse import collapse_warning
+from textvae.heap import keep_freed_memory
 from textvae.model.text_model import LatentTextModel
 from textvae.training.adam import optimizer_for
 from textvae.training.averages import WeightAverage
@@ -78,6 +79,7 @@ class Trainer:
         folder: Path,
         hooks: Sequence[Hook] = (),
     ) -> None:
+        keep_freed_memory()
         self.model, self.data, self.objective, self.settings = model, data, objective, settings
         self.steps, self.folder = steps, folder
         self.every = settings.evaluate_every or max(1, steps // EVALUATIONS)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextvars import ContextVar
-from ctypes import CDLL, c_float, c_int, c_int64, c_uint32, c_uint64, c_void_p
+from ctypes import CDLL, c_float, c_int, c_int64, c_uint32, c_void_p
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -39,7 +39,7 @@ SIGNATURES = {
     "textvae_gru_forward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _P, c_int, _I),
     "textvae_lstm_backward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _I, _I, _P, _P, _P, _I),
     "textvae_gru_backward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _P, _I, _I, _P, _P, _I),
-    "textvae_drop": (_I, _P, _P, c_uint64, c_uint32, c_float, _I),
+    "textvae_drop": (_I, _P, _P, _I, c_uint32, c_float, _I),
     "textvae_generate": (_P, _P, _P, _P, _P, _I),
     "textvae_path": (_P, _I, _P, _P, _P, _I),
     "textvae_search": (_P, _P, _P, _P, _P, _I),

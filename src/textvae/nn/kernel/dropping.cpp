@@ -20,8 +20,8 @@ inline bits noise(bits place, std::uint32_t low, std::uint32_t high) {
 extern "C" {
 
 // y = scale x where the place's noise is at least `least`, else 0; the gradient is the same of the output's gradient.
-void textvae_drop(index n, const float* x, float* y, std::uint64_t seed, std::uint32_t least, float scale, index threads) {
-    const auto low = static_cast<std::uint32_t>(seed), high = static_cast<std::uint32_t>(seed >> 32);
+void textvae_drop(index n, const float* x, float* y, index seed, std::uint32_t least, float scale, index threads) {
+    const auto low = static_cast<std::uint32_t>(seed), high = static_cast<std::uint32_t>(static_cast<std::uint64_t>(seed) >> 32);
     share((n + LANES - 1) / LANES, threads, [&](index first, index end) {
         bits place;
         for (int lane = 0; lane < LANES; ++lane) place[lane] = static_cast<std::uint32_t>(first * LANES + lane);

@@ -22,7 +22,7 @@ def drops(x: Tensor) -> bool:
 def drop(x: Tensor, p: float) -> Tensor:
     """x, of any shape, with each number 0 with probability p in (0, 1), else over 1 - p (Srivastava et al. 2014)."""
     seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None))
-    return _Drop.apply(x, seed % 2**64, min(round(p * LEVELS), LEVELS - 1), 1.0 / (1.0 - p))
+    return _Drop.apply(x, seed, min(round(p * LEVELS), LEVELS - 1), 1.0 / (1.0 - p))
 
 
 @final
