@@ -1,6 +1,8 @@
-"""Convolutions as products of windows, beside torch's own."""
+"""Convolutions of channels-last maps, by the kernel and without it, beside torch's own in float64."""
 
 from __future__ import annotations
+
+import copy
 
 import pytest
 import torch
@@ -9,50 +11,63 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from textvae.nn.convolution import convolve, convolve_transposed
+from textvae.nn.kernel.compiling import SWITCH
 
 shapes = {"batch": st.integers(1, 3), "positions": st.integers(1, 9), "kernel": st.integers(1, 6), "stride": st.integers(1, 4)}
+ways = pytest.mark.parametrize("way", ["kernel", "off"])
 
 
+def gradients(y: Tensor, x: Tensor, convolution: nn.Module) -> list[Tensor]:
+    weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view(y.shape)
+    return [y, *torch.autograd.grad((y.double() * weights).sum(), [x, *convolution.parameters()])]
+
+
+def compare(ours: list[Tensor], theirs: list[Tensor]) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
+
+
+@ways
 @given(**shapes)
 @settings(max_examples=60, deadline=None)
-def test_a_convolution_is_torchs(batch: int, positions: int, kernel: int, stride: int) -> None:
-    x = torch.randn(batch, positions, 3, dtype=torch.float64)
-    convolution = nn.Conv1d(3, 5, kernel, stride, padding=kernel // 2, dtype=torch.float64)
+def test_a_convolution_is_torchs(way: str, batch: int, positions: int, kernel: int, stride: int) -> None:
     outlet = -(-positions // stride)
-    ours = convolve(x, convolution, outlet)
-    theirs = convolution(x.transpose(1, 2))[..., :outlet].transpose(1, 2)
-    torch.testing.assert_close(ours, theirs)
-    assert ours.shape == (batch, outlet, 5)
+    convolution = nn.Conv1d(3, 5, kernel, stride, padding=kernel // 2)
+    exact, x = copy.deepcopy(convolution).double(), torch.randn(batch, positions, 3, requires_grad=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, way)
+        ours = gradients(convolve(x, convolution, outlet), x, convolution)
+    z = x.detach().double().requires_grad_()
+    compare(ours, gradients(exact(z.transpose(1, 2))[..., :outlet].transpose(1, 2), z, exact))
+    assert ours[0].shape == (batch, outlet, 5)
 
 
+@ways
 @given(**shapes, shorter=st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
-def test_a_transposed_convolution_is_torchs(batch: int, positions: int, kernel: int, stride: int, shorter: int) -> None:
+def test_a_transposed_convolution_is_torchs(way: str, batch: int, positions: int, kernel: int, stride: int, shorter: int) -> None:
     outlet, crop = max(1, positions * stride - min(shorter, stride - 1)), kernel // 2
-    x = torch.randn(batch, positions, 3, dtype=torch.float64)
-    whole = (positions - 1) * stride + kernel
-    convolution = nn.ConvTranspose1d(3, 5, kernel, stride, dtype=torch.float64)
-    theirs = convolution(x.transpose(1, 2))  # (B, C', whole); beyond it stands the bias
-    missing = max(0, crop + outlet - whole)
-    theirs = torch.cat([theirs, convolution.bias[None, :, None].expand(batch, -1, missing)], 2)
-    ours = convolve_transposed(x, convolution, outlet)
-    torch.testing.assert_close(ours, theirs[..., crop : crop + outlet].transpose(1, 2))
+    missing = max(0, crop + outlet - ((positions - 1) * stride + kernel))
+    convolution = nn.ConvTranspose1d(3, 5, kernel, stride, output_padding=missing)
+    exact, x = copy.deepcopy(convolution).double(), torch.randn(batch, positions, 3, requires_grad=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, way)
+        ours = gradients(convolve_transposed(x, convolution, outlet), x, convolution)
+    z = x.detach().double().requires_grad_()
+    compare(ours, gradients(exact(z.transpose(1, 2))[..., crop : crop + outlet].transpose(1, 2), z, exact))
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_gradients_and_their_gradients(stride: int) -> None:
-    down = nn.Conv1d(2, 3, 3, stride, padding=1, dtype=torch.float64)
-    up = nn.ConvTranspose1d(3, 2, 3, stride, dtype=torch.float64)
-
-    def there_and_back(x: Tensor) -> Tensor:
-        return convolve_transposed(torch.tanh(convolve(x, down, -(-5 // stride))), up, 5)
-
-    x = torch.randn(2, 5, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(there_and_back, x)
-    assert torch.autograd.gradgradcheck(there_and_back, x)
+@ways
+def test_maps_of_any_layout_are_read(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, way)
+    down, up = nn.Conv1d(4, 4, 3, padding=1), nn.ConvTranspose1d(4, 4, 3, output_padding=0)
+    x = torch.randn(4, 6, 2).permute(2, 1, 0)
+    for layer in (lambda x: convolve(x, down, 6), lambda x: convolve_transposed(x, up, 6)):
+        torch.testing.assert_close(layer(x), layer(x.contiguous()))
+        torch.testing.assert_close(layer(x[:, :1].expand(-1, 6, -1)), layer(x[:, :1].repeat(1, 6, 1)))
 
 
-def test_elsewhere_torch_does_the_work() -> None:
+def test_under_autocast_torch_does_the_work() -> None:
     down, up = nn.Conv1d(3, 4, 3, 2, padding=1), nn.ConvTranspose1d(4, 3, 3, 2)
     x = torch.randn(2, 5, 3)
 
@@ -67,5 +82,8 @@ def test_elsewhere_torch_does_the_work() -> None:
         torch.testing.assert_close(one, other.float(), rtol=0.05, atol=0.05)
 
 
-def test_an_empty_batch_has_a_shape() -> None:
+@ways
+def test_an_empty_batch_has_a_shape(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, way)
     assert convolve(torch.zeros(0, 5, 3), nn.Conv1d(3, 4, 3, padding=1), 5).shape == (0, 5, 4)
+    assert convolve_transposed(torch.zeros(0, 5, 3), nn.ConvTranspose1d(3, 4, 3), 5).shape == (0, 5, 4)

@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from textvae.nn.dropout import Dropout
+from textvae.nn.dropout import Dropout, EluDropout
 from textvae.nn.kernel.compiling import SWITCH
 
 
@@ -73,3 +74,31 @@ def test_a_profiler_that_records_shapes_may_watch() -> None:
     with torch.autograd.profiler.profile(record_shapes=True):
         for _ in range(8):  # seeds of either sign
             assert Dropout(0.5)(torch.ones(5)).shape == (5,)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3])
+@pytest.mark.parametrize("shape", [(3, 5, 7), (64,), (1,)])
+def test_an_elu_before_it_is_torchs(p: float, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    x = (2 * torch.randn(shape)).requires_grad_()
+    weights = torch.randn(shape)
+    y = EluDropout(p)(x)
+    (gradient,) = torch.autograd.grad((y * weights).sum(), x)
+    exact = x.detach().double().requires_grad_()
+    kept = (y != 0) / (1 - p)
+    theirs = F.elu(exact) * kept
+    (their_gradient,) = torch.autograd.grad((theirs * weights).sum(), exact)
+    torch.testing.assert_close(y.double(), theirs, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), their_gradient, rtol=1e-5, atol=1e-6)
+    assert p or bool((y != 0).all())
+
+
+def test_an_elu_and_what_it_drops_in_training_and_out_of_it() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(200_000)
+    layer = EluDropout(0.25)
+    assert (layer(x) != 0).double().mean().item() == pytest.approx(0.75, abs=0.005)
+    assert torch.equal(layer.eval()(x), F.elu(x))
+    assert torch.equal(EluDropout(1.0)(x), torch.zeros_like(x))
+    extremes = torch.tensor([-1e30, -200.0, -1e-6, 0.0, 1e30, torch.inf, -torch.inf, torch.nan])
+    torch.testing.assert_close(EluDropout(0.0)(extremes), F.elu(extremes), equal_nan=True)

@@ -38,7 +38,7 @@ def test_the_table_tells_shares_and_rates() -> None:
     rows = dict(profile_rows(found))
     assert rows["encoder"].split() == ["3.000", "ms", "75.0%"]
     assert rows["a step"].split() == ["4.000", "ms", "100.0%"]
-    assert rows["of it: compiled kernel (recurrences, dropout)"].split() == ["2.000", "ms", "50.0%"]
+    assert rows["of it: compiled kernel (recurrences, windows, ELU, dropout)"].split() == ["2.000", "ms", "50.0%"]
     assert rows["sequences a second"].strip() == "2,000"
     assert rows["characters a second"].strip() == "10,000"
 

@@ -1,4 +1,4 @@
-"""Dropout: torch's, and on a CPU that of the compiled kernel."""
+"""Dropout, alone and after an ELU: torch's, and on a CPU that of the compiled kernel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textvae.nn.kernel.dropping import drop, drops
+from textvae.nn.kernel.dropping import drop, drop_elu
+from textvae.nn.kernel.layout import computes
 
 
 @final
@@ -23,9 +24,28 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop elements of x, of any shape."""
-        if self.training and 0 < self.p < 1 and drops(x):
+        if self.training and 0 < self.p < 1 and computes(x):
             return drop(x, self.p)
         return F.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        """The probability."""
+        return f"p={self.p}"
+
+
+@final
+class EluDropout(nn.Module):
+    """ELU (Clevert et al. 2016), then `Dropout`: what stands after every layer of a stack. In training one pass over memory."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Bend x, of any shape, and drop elements of it."""
+        if self.training and self.p < 1 and computes(x):
+            return drop_elu(x, self.p)
+        return F.dropout(F.elu(x), self.p, self.training)
 
     def extra_repr(self) -> str:
         """The probability."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from textvae.config import NormName
 from textvae.nn.convolution import convolve, convolve_transposed
-from textvae.nn.dropout import Dropout
+from textvae.nn.dropout import Dropout, EluDropout
 from textvae.nn.recurrent import Recurrent
 from textvae.shapes import MapShape, check_joint
 
@@ -83,11 +83,11 @@ class Pointwise(SequenceLayer):
         super().__init__(inlet, MapShape(inlet.positions, channels))
         self.linear = nn.Linear(inlet.channels, channels)
         self.norm = ChannelNorm(norm, channels)
-        self.dropout = Dropout(dropout)
+        self.activation = EluDropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, S, C')."""
-        return self.dropout(F.elu(self.norm(self.linear(x))))
+        return self.activation(self.norm(self.linear(x)))
 
 
 @final
@@ -100,12 +100,12 @@ class Convolution(SequenceLayer):
         super().__init__(inlet, MapShape(-(-inlet.positions // stride), channels))
         self.convolution = nn.Conv1d(inlet.channels, channels, kernel, stride, padding=kernel // 2)
         self.norm = ChannelNorm(norm, channels)
-        self.dropout = Dropout(dropout)
+        self.activation = EluDropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, ceil(S / stride), C')."""
         y = convolve(x, self.convolution, self.outlet.positions)  # (B, S', C')
-        return self.dropout(F.elu(self.norm(y)))
+        return self.activation(self.norm(y))
 
 
 @final
@@ -125,12 +125,12 @@ class TransposedConvolution(SequenceLayer):
         missing = kernel // 2 + outlet.positions - ((inlet.positions - 1) * stride + kernel)
         self.convolution = nn.ConvTranspose1d(inlet.channels, outlet.channels, kernel, stride, output_padding=max(0, missing))
         self.norm = ChannelNorm(norm, outlet.channels)
-        self.dropout = Dropout(dropout)
+        self.activation = EluDropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, S', C')."""
         y = convolve_transposed(x, self.convolution, self.outlet.positions)  # (B, S', C')
-        return self.dropout(F.elu(self.norm(y)))
+        return self.activation(self.norm(y))
 
 
 @final

@@ -19,15 +19,15 @@ from torch import Tensor
 
 from textvae.data.tokens import EOS
 from textvae.model.tokens import lengths_of
-from textvae.nn.convolution import PARTS as CONVOLUTION
 from textvae.nn.kernel.compiling import SIGNATURES, kernel
 from textvae.settings import RunSettings
 from textvae.training.progress import ProgressLine
 from textvae.training.session import prepared_model
 from textvae.training.trainer import Trainer
 
-WARM_UP, TIMED, TRACED = 5, 40, 10
-"""Steps before any is timed, those that are timed, and those that torch's profiler watches."""
+WARM_UP, ROUNDS, TIMED, TRACED = 5, 5, 8, 2
+"""Steps before any is timed; then rounds of some that are timed and some that torch's profiler watches, so that a machine that is
+slow for a while is slow for both."""
 
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "mkldnn_linear", "mkldnn_convolution", "thnn_conv2d", "_slow_conv2d_forward",
             "_slow_conv2d_backward", "convolution_backward", "cudnn_convolution", "lstm", "gru", "mkldnn_rnn_layer", "_cudnn_rnn",
@@ -44,7 +44,7 @@ class StepProfile:
     """Each part's own time, without that of the parts inside it."""
 
     kernel: float
-    """In the compiled kernel: recurrences and dropout (some of it in the emitter, some in the encoder, some in backward)."""
+    """In the compiled kernel: recurrences, windows of convolutions, ELU and dropout (in the encoder, the decoder and backward)."""
 
     products: float
     """In matrix products, convolutions and recurrent layers of torch, as its profiler has it."""
@@ -70,13 +70,14 @@ class Stopwatch:
         self._device = device
         self._inside: list[str] = []
         self._since = 0.0
+        self._stopped = False
 
     def _border(self) -> None:
         """Book the time since the last border on the innermost part."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()
-        if self._inside:
+        if self._inside and not self._stopped:
             self.seconds[self._inside[-1]] += now - self._since
         self._since = now
 
@@ -90,6 +91,15 @@ class Stopwatch:
         finally:
             self._border()
             self._inside.pop()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Time inside the block is no part's."""
+        self._stopped = True
+        try:
+            yield
+        finally:
+            self._stopped = False
 
     def timed(self, owner: Any, name: str, part: str) -> None:
         """From now on each call of the owner's method is the part's time."""
@@ -108,7 +118,7 @@ def profile_training(settings: RunSettings) -> StepProfile:
     Raises:
         UserError: anything the user can mend about the corpus or the settings.
     """
-    steps = WARM_UP + TIMED + TRACED
+    steps = WARM_UP + ROUNDS * (TIMED + TRACED)
     training = replace(settings.training, steps=steps, epochs=None, minutes=None, evaluate_every=steps)
     settings = replace(settings, training=replace(training, graphs=False))  # a recorded step has no parts
     with tempfile.TemporaryDirectory() as folder:
@@ -118,20 +128,22 @@ def profile_training(settings: RunSettings) -> StepProfile:
         batches = trainer._endless_batches()
         for batch in islice(batches, WARM_UP):
             trainer._step(batch)
-        products = _products(trainer, [next(batches) for _ in range(TRACED)])
-        watch = Stopwatch(model.device)
+        watch, in_kernel, products = Stopwatch(model.device), _KernelTime(), 0.0
         _attach(watch, trainer)
-        sequences, characters, in_kernel = 0, 0, _KernelTime()
-        with in_kernel.counted():
-            for _ in range(TIMED):
-                with watch.within("batch"):
-                    batch = next(batches)
-                with watch.within("rest (schedules, means, progress)"):
-                    trainer._step(batch)
-                sequences, characters = sequences + len(batch), characters + _characters(batch)
-    each = 1e3 / TIMED
-    parts = {part: watch.seconds[part] * each for part in PARTS if watch.seconds[part]}
-    return StepProfile(parts, in_kernel.seconds * each, products, sequences / TIMED, characters / TIMED)
+        sequences = characters = 0
+        for _ in range(ROUNDS):
+            with watch.stopped():
+                products += _products(trainer, list(islice(batches, TRACED)))
+            with in_kernel.counted():
+                for _ in range(TIMED):
+                    with watch.within("batch"):
+                        batch = next(batches)
+                    with watch.within("rest (schedules, means, progress)"):
+                        trainer._step(batch)
+                    sequences, characters = sequences + len(batch), characters + _characters(batch)
+    timed = ROUNDS * TIMED
+    parts = {part: 1e3 * watch.seconds[part] / timed for part in PARTS if watch.seconds[part]}
+    return StepProfile(parts, 1e3 * in_kernel.seconds / timed, products / ROUNDS, sequences / timed, characters / timed)
 
 
 PARTS = ("batch", "encoder", "latent", "expander", "emitter (recurrence, output)", "loss", "backward", "clipping", "optimizer",
@@ -200,7 +212,6 @@ def _products(trainer: Trainer, batches: list[Tensor]) -> float:
     names = {f"aten::{name}" for name in PRODUCTS}
     found = [event for event in averages if event.key in names]
     microseconds = sum(event.self_device_time_total if on_gpu else event.self_cpu_time_total for event in found)
-    microseconds += sum(event.cpu_time_total for event in averages if event.key in CONVOLUTION)
     return 1e-3 * microseconds / len(batches)
 
 
@@ -216,7 +227,7 @@ def profile_rows(found: StepProfile) -> list[tuple[str, str]]:
         return f"{milliseconds:9.3f} ms {100 * milliseconds / found.step:5.1f}%"
 
     rows = [(part, told(milliseconds)) for part, milliseconds in found.parts.items()]
-    rows += [("a step", told(found.step)), ("", ""), ("of it: compiled kernel (recurrences, dropout)", told(found.kernel))]
+    rows += [("a step", told(found.step)), ("", ""), ("of it: compiled kernel (recurrences, windows, ELU, dropout)", told(found.kernel))]
     rows += [("of it: matrix products, convolutions, torch's recurrent layers", told(found.products)), ("", "")]
     rate = 1e3 / found.step
     rows += [("sequences a second", f"{found.sequences * rate:9,.0f}"), ("characters a second", f"{found.characters * rate:9,.0f}")]

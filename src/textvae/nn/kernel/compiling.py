@@ -26,8 +26,9 @@ SWITCH = "TEXTVAE_KERNEL"
 LINE = 64
 """Bytes to a line of the processor's cache."""
 
-SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("packing", "recurrence", "generation", "beams", "dropping"))
-HEADERS = tuple(Path(__file__).with_name(f"{name}.h") for name in ("numbers", "tiles", "emitter"))
+_HERE = Path(__file__).parent
+SOURCES = tuple(_HERE / f"{name}.cpp" for name in ("packing", "recurrence", "generation", "beams", "dropping", "convolving"))
+HEADERS = tuple(_HERE / f"{name}.h" for name in ("numbers", "tiles", "emitter"))
 PATIENCE_SECONDS = 180
 
 _I, _P = c_int64, c_void_p
@@ -40,6 +41,10 @@ SIGNATURES = {
     "textvae_lstm_backward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _I, _I, _P, _P, _P, _I),
     "textvae_gru_backward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _P, _I, _I, _P, _P, _I),
     "textvae_drop": (_I, _P, _P, _I, c_uint32, c_float, _I),
+    "textvae_drop_elu": (_I, _P, _P, _I, c_uint32, c_float, _I),
+    "textvae_drop_elu_backward": (_I, _P, _P, _P, _I, c_uint32, c_float, _I),
+    "textvae_im2col": (_I, _I, _I, _I, _I, _I, _I, _P, _P, _I),
+    "textvae_col2im": (_I, _I, _I, _I, _I, _I, _I, _P, _P, _P, _I),
     "textvae_generate": (_P, _P, _P, _P, _P, _I),
     "textvae_path": (_P, _I, _P, _P, _P, _I),
     "textvae_search": (_P, _P, _P, _P, _P, _I),

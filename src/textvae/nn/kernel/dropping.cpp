@@ -1,4 +1,5 @@
-// Dropout over n numbers, fp32, in one pass: what is kept follows from a seed and the number's place alone, so that no mask is stored.
+// Dropout over n numbers, fp32, alone or after an ELU, in one pass: what is kept follows from a seed and the number's place alone, so
+// that no mask is stored.
 
 #include <algorithm>
 
@@ -15,26 +16,64 @@ inline bits noise(bits place, std::uint32_t low, std::uint32_t high) {
     return x ^ (x >> 15);
 }
 
+// What is dropped: numbers whose noise is less than `least`; the others are scaled.
+struct Drops {
+    index seed;
+    std::uint32_t least;
+    float scale;
+};
+
+// y = scale value(i, count) where the number is kept, else 0: value says the next `count` numbers from i on, a vector of them at most.
+template <class Value>
+void drop(index n, float* y, Drops drops, index threads, const Value& value) {
+    const auto low = static_cast<std::uint32_t>(drops.seed);
+    const auto high = static_cast<std::uint32_t>(static_cast<std::uint64_t>(drops.seed) >> 32);
+    share((n + LANES - 1) / LANES, threads, [&](index first, index end) {
+        bits place;
+        for (int lane = 0; lane < LANES; ++lane) place[lane] = static_cast<std::uint32_t>(first * LANES + lane);
+        for (index i = first * LANES; i < std::min(end * LANES, n); i += LANES, place += LANES) {
+            const index count = std::min<index>(LANES, n - i);
+            const vec kept = noise(place, low, high) >= drops.least ? value(i, count) * drops.scale : vec{};
+            if (count == LANES)
+                store(y + i, kept);
+            else
+                __builtin_memcpy(y + i, &kept, count * sizeof(float));
+        }
+    });
+}
+
+inline vec load_some(const float* from, index count) {
+    if (count == LANES) return load(from);
+    vec x{};
+    __builtin_memcpy(&x, from, count * sizeof(float));
+    return x;
+}
+
+inline vec exp(vec x) { return exp2(1.44269504f * x); }
+
 }  // namespace
 
 extern "C" {
 
-// y = scale x where the place's noise is at least `least`, else 0; the gradient is the same of the output's gradient.
+// y = drop(x); the gradient is the same of the output's gradient.
 void textvae_drop(index n, const float* x, float* y, index seed, std::uint32_t least, float scale, index threads) {
-    const auto low = static_cast<std::uint32_t>(seed), high = static_cast<std::uint32_t>(static_cast<std::uint64_t>(seed) >> 32);
-    share((n + LANES - 1) / LANES, threads, [&](index first, index end) {
-        bits place;
-        for (int lane = 0; lane < LANES; ++lane) place[lane] = static_cast<std::uint32_t>(first * LANES + lane);
-        for (index i = first; i < end; ++i, place += LANES) {
-            const index at = i * LANES, count = std::min<index>(LANES, n - at);
-            const bits drawn = noise(place, low, high);
-            if (count == LANES) {
-                const vec kept = load(x + at) * scale;
-                store(y + at, drawn >= least ? kept : vec{});
-            } else {
-                for (index lane = 0; lane < count; ++lane) y[at + lane] = drawn[lane] >= least ? scale * x[at + lane] : 0.0f;
-            }
-        }
+    drop(n, y, {seed, least, scale}, threads, [&](index i, index count) { return load_some(x + i, count); });
+}
+
+// y = drop(elu(x)).
+void textvae_drop_elu(index n, const float* x, float* y, index seed, std::uint32_t least, float scale, index threads) {
+    drop(n, y, {seed, least, scale}, threads, [&](index i, index count) {
+        const vec at = load_some(x + i, count);
+        return at > 0.0f ? at : exp(at) - 1.0f;
+    });
+}
+
+// dx = drop(dy elu'(x)).
+void textvae_drop_elu_backward(index n, const float* x, const float* dy, float* dx, index seed, std::uint32_t least, float scale,
+                               index threads) {
+    drop(n, dx, {seed, least, scale}, threads, [&](index i, index count) {
+        const vec at = load_some(x + i, count), gradient = load_some(dy + i, count);
+        return at > 0.0f ? gradient : gradient * exp(at);
     });
 }
 

@@ -28,6 +28,12 @@ def call_kernel(name: str, *arguments: Tensor | float | None) -> None:
     getattr(library, name)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
 
 
+def computes(*tensors: Tensor) -> bool:
+    """Whether the kernel is there and reads these: fp32 on the CPU, and torch is not compiling."""
+    readable = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+    return readable and not torch.compiler.is_compiling() and kernel().library is not None
+
+
 def room(like: Tensor, *shape: int) -> Tensor:
     """Fresh memory, nothing written to it."""
     fresh = like.new_empty(shape)

@@ -1,4 +1,4 @@
-"""The trial of a fresh kernel, before anything is computed with it: are its recurrences, its dropout and its self-fed path torch's?"""
+"""The trial of a fresh kernel, before anything is computed with it: are its layers and its self-fed path torch's?"""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from textvae.nn.kernel import dropping, generation, recurrence
+from textvae.nn.kernel import convolving, dropping, generation, recurrence
 
 TOLERANCE = 1e-4
 """By which a fresh kernel may differ from torch, relative and absolute: rounding is a hundred times less, a mistake much more."""
@@ -25,7 +25,7 @@ def mistake() -> str | None:
     generator = torch.Generator().manual_seed(0)
     with _undisturbed():
         with torch.enable_grad():
-            wrong = _wrong_cell(generator, torch.float32, TOLERANCE) or _wrong_dropout(generator)
+            wrong = _wrong_cell(generator, torch.float32, TOLERANCE) or _wrong_dropout(generator) or _wrong_convolution(generator)
         with torch.no_grad():
             return wrong or _wrong_path(generator)
 
@@ -65,13 +65,38 @@ def _wrong_cell(generator: torch.Generator, dtype: torch.dtype, tolerance: float
 
 
 def _wrong_dropout(generator: torch.Generator) -> str | None:
-    """Whether something is neither dropped nor scaled, or has another gradient."""
+    """Whether something is neither dropped nor scaled, or has another gradient; alone and after an ELU."""
     x = torch.randn(7, 9, generator=generator, **LIKE).requires_grad_()
-    y = dropping.drop(x, 0.4)
-    (gradient,) = torch.autograd.grad(y.sum(), x)
-    kept = y != 0
-    right = torch.allclose(y, kept * x / 0.6, rtol=TOLERANCE) and torch.allclose(gradient, kept / 0.6, rtol=TOLERANCE)
-    return None if right and 0 < int(kept.sum()) < x.numel() else "its dropout is not torch's"
+    for dropped, whole in ((dropping.drop(x, 0.4), x), (dropping.drop_elu(x, 0.4), nn.functional.elu(x))):
+        kept = (dropped != 0) / 0.6
+        (ours,), (theirs,) = (torch.autograd.grad(y.square().sum(), x) for y in (dropped, whole * kept))
+        if not (_agree(dropped, whole * kept) and _agree(ours, theirs) and 0 < int(kept.count_nonzero()) < x.numel()):
+            return "its dropout is not torch's"
+    return None
+
+
+def _wrong_convolution(generator: torch.Generator) -> str | None:
+    """Whether a convolution or a transposed one is off torch's, or a gradient of them."""
+    down, up = nn.Conv1d(3, 4, 3, 2, padding=1, **LIKE), nn.ConvTranspose1d(4, 3, 3, 2, **LIKE)
+    cut = convolving.Cut(kernel=3, stride=2, crop=1, positions=5, windows=3)
+    for parameter in (*down.parameters(), *up.parameters()):
+        nn.init.normal_(parameter, generator=generator)
+    x = torch.randn(2, 5, 3, generator=generator, **LIKE).requires_grad_()
+    given = [x, *down.parameters(), *up.parameters()]
+    between = convolving.convolve(x, down.weight, _bias(down), cut)
+    ours = convolving.convolve_transposed(between, up.weight, _bias(up), cut)
+    theirs = up(down(x.transpose(1, 2)))[..., 1:6].transpose(1, 2)
+    found, exact = ([y, *torch.autograd.grad(y.square().sum(), given)] for y in (ours, theirs))
+    return None if all(map(_agree, found, exact)) else "its convolution is not torch's"
+
+
+def _agree(ours: Tensor, theirs: Tensor) -> bool:
+    return torch.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE * max(1.0, float(theirs.detach().abs().max())))
+
+
+def _bias(layer: nn.Conv1d | nn.ConvTranspose1d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
 
 
 def _wrong_path(generator: torch.Generator) -> str | None:

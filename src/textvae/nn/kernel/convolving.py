@@ -1,0 +1,92 @@
+"""Convolutions over channels-last maps (B, S, C): windows by the compiled kernel, their product with the weights by torch.
+
+Taking windows and adding them up where they overlap are each other's transpose, so one is the other's gradient: a convolution is a
+product after the first, a transposed one a product before the second. Parameters are those of `nn.Conv1d` and `nn.ConvTranspose1d`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from textvae.nn.kernel.layout import call_kernel, threads_for
+
+
+@final
+@dataclass(frozen=True)
+class Cut:
+    """How windows are cut: window i begins at position i * stride - crop; what lies outside is zero."""
+
+    kernel: int
+    stride: int
+    crop: int
+    positions: int
+    windows: int
+
+    def taken(self, x: Tensor) -> Tensor:
+        """The windows of x (B, S, C): (B * windows, kernel * C)."""
+        batch, _, channels = x.shape
+        windows = x.new_empty(batch * self.windows, self.kernel * channels)
+        call_kernel("textvae_im2col", *self._shape(batch, channels), x.contiguous(), windows, threads_for(windows.numel()))
+        return windows
+
+    def added(self, windows: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Windows (B * windows, kernel * C) added up where they stand, to a bias (C) where there is one: (B, S, C)."""
+        batch, channels = len(windows) // self.windows, windows.shape[1] // self.kernel
+        x = windows.new_empty(batch, self.positions, channels)
+        call_kernel("textvae_col2im", *self._shape(batch, channels), windows, bias, x, threads_for(windows.numel()))
+        return x
+
+    def _shape(self, batch: int, channels: int) -> tuple[int, ...]:
+        return batch, self.positions, channels, self.windows, self.kernel, self.stride, self.crop
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, cut: Cut) -> Tensor:
+    """x (B, S, C), fp32 on the CPU, by weights (C', C, kernel) and a bias (C'): (B, windows, C')."""
+    return _Convolution.apply(x, weight, bias, cut)
+
+
+def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor, cut: Cut) -> Tensor:
+    """x (B, windows, C), fp32 on the CPU, by weights (C, C', kernel) and a bias (C'): (B, S, C')."""
+    return _TransposedConvolution.apply(x, weight, bias, cut)
+
+
+@final
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, cut: Cut) -> Tensor:
+        windows, matrix = cut.taken(x), weight.transpose(1, 2).flatten(1)  # (B * W, kernel * C), (C', kernel * C)
+        ctx.save_for_backward(windows, matrix)
+        ctx.cut = cut
+        return torch.addmm(bias, windows, matrix.t()).view(len(x), cut.windows, len(matrix))  # (B, W, C')
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        windows, matrix = ctx.saved_tensors
+        dy = dy.reshape(-1, len(matrix))  # (B * W, C')
+        dweight = (dy.t() @ windows).view(len(matrix), ctx.cut.kernel, -1).transpose(1, 2)  # (C', C, kernel)
+        return ctx.cut.added(dy @ matrix) if ctx.needs_input_grad[0] else None, dweight, dy.sum(0), None
+
+
+@final
+class _TransposedConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, cut: Cut) -> Tensor:
+        flat, matrix = x.reshape(-1, len(weight)), weight.permute(2, 1, 0).flatten(0, 1)  # (B * W, C), (kernel * C', C)
+        ctx.save_for_backward(flat, matrix)
+        ctx.cut = cut
+        return cut.added(flat @ matrix.t(), bias.contiguous())  # (B, S, C')
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        flat, matrix = ctx.saved_tensors
+        dwindows = ctx.cut.taken(dy)  # (B * W, kernel * C')
+        dweight = (dwindows.t() @ flat).view(ctx.cut.kernel, -1, flat.shape[1]).permute(2, 1, 0)  # (C, C', kernel)
+        dx = (dwindows @ matrix).view(len(dy), ctx.cut.windows, -1) if ctx.needs_input_grad[0] else None
+        return dx, dweight, dy.sum((0, 1)), None
