@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from textvae.errors import RunError
+from textvae.nn.kernel.compiling import SWITCH, kernel
 from textvae.training import session
 from textvae.training.hooks import Hook, StepRecord
 from textvae.training.run_folder import RunFolder
@@ -132,6 +133,18 @@ def test_resuming_a_finished_run_changes_nothing(settings: Any, compare: Compare
     assert session.resume(tmp_path / "b", [recorder])
     assert recorder.all("step") == []
     assert compare(tmp_path / "a", tmp_path / "b") == []
+
+
+def test_resuming_without_the_kernel_that_a_run_began_with_is_told(
+    settings: Any, recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not session.start(settings("rnn"), tmp_path / "run", [StopAt(4)])
+    began_with = kernel().library is not None
+    monkeypatch.setenv(SWITCH, "off")
+    assert session.resume(tmp_path / "run", [recorder])
+    told = [message for message in recorder.all("warning") if "computed by the compiled kernel" in message]
+    assert len(told) == began_with
+    assert not began_with or f"{SWITCH}=off" in told[0]
 
 
 def test_watching_a_run_does_not_move_it(settings: Any, compare: Compare, recorder: Any, tmp_path: Path) -> None:

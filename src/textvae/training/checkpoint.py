@@ -44,6 +44,8 @@ class Position:
     """Wall-clock seconds of training, over all sittings."""
 
     finished: bool = False
+    kernel: bool | None = None
+    """Whether the compiled kernel took the last steps; None on a GPU, and in checkpoints that are older than this field."""
 
 
 @final

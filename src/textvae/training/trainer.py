@@ -19,6 +19,7 @@ from textvae.errors import TrainingError
 from textvae.evaluation.collapse import collapse_warning
 from textvae.heap import keep_freed_memory
 from textvae.model.text_model import LatentTextModel
+from textvae.nn.kernel.compiling import kernel
 from textvae.training.adam import optimizer_for
 from textvae.training.averages import WeightAverage
 from textvae.training.checkpoint import Position, State, load_training, random_state, save_training, write_tensors
@@ -112,8 +113,24 @@ class Trainer:
         """Take up the state of the run's last checkpoint; a run that was stopped before its first one starts anew."""
         if (self.folder / "training.safetensors").exists():
             self.position = load_training(self.folder, self.state, self.engine.rank, self.engine.world)
+            self._compare_kernels()
         if self.engine.rank == 0:
             self.metrics.cut_after(self.position.step)
+
+    def _compare_kernels(self) -> None:
+        """Tell when the steps to come are computed otherwise than those that are done."""
+        now = self._kernel()
+        if self.position.kernel in (None, now):
+            return
+        ways = "by the compiled kernel", "by torch alone"
+        before, after = ways if self.position.kernel else reversed(ways)
+        self.hooks.on_warning(
+            f"the steps so far were computed {before}, the next ones are {after} ({kernel().reason}): dropout draws otherwise, "
+            "so the weights will not be those of a run without the stop"
+        )
+
+    def _kernel(self) -> bool | None:
+        return kernel().library is not None if self.engine.device.type == "cpu" else None
 
     def fit(self) -> Position:
         """Train to the last step, to early stopping or to the user's Ctrl-C; the run's folder then holds a whole checkpoint.
@@ -247,6 +264,7 @@ class Trainer:
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
             raise self._no_number("model's weights")
         self._count_time()
+        self.position.kernel = self._kernel()
         random = {name: self.engine.gathered(state) for name, state in random_state().items()}
         if self.engine.rank == 0:
             save_training(self.folder, self.state, self.position, random)
