@@ -26,6 +26,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/sampling.py --json docs/performance/sampling.json
 	for part in recurrence training growth; do $(BIN)/python benchmarks/$$part.py --threads 1 --json docs/performance/$$part.json || exit 1; done
 	test -z "$(TEXTVAE_DATA)" || $(BIN)/python benchmarks/pipeline.py $(TEXTVAE_DATA)/tweets --threads 1 --json docs/performance/pipeline.json
+	test -z "$(TEXTVAE_DATA)" || $(BIN)/python benchmarks/whole.py $(TEXTVAE_DATA)/tweets --json docs/performance/whole.json
 	test -z "$(TEXTVAE_DATA)" || $(BIN)/python benchmarks/quality.py $(TEXTVAE_DATA)/tweets32 --json docs/performance/quality.json
 	$(BIN)/python benchmarks/page.py
 

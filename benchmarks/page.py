@@ -32,6 +32,12 @@ PARTS = {
         "in the kernel beside itself step by step (`stepwise_ms`), as it runs without a compiler.",
     ),
     "pipeline": ("Around training", "Reading, batches, evaluation, encoding and start-up, each beside what one writes first."),
+    "whole": (
+        "A whole training",
+        "`share` is what of a step's time goes into the compiled kernel and torch's matrix products; the rest is Python, dispatch and "
+        "passes over memory, which long lines hide. `adds` is what batches, schedules, means, averages, progress and checkpoints add to "
+        "bare steps.",
+    ),
     "growth": (
         "How a step grows",
         "One size is doubled while the others stay. `exponent` is the slope of log time on log size: 1 is in proportion, less is a "

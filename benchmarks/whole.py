@@ -1,0 +1,134 @@
+"""A whole training: the share of a step that is spent in products, what the loop adds to its steps, and memory.
+
+    .venv/bin/python benchmarks/whole.py ../shared/data/tweets --threads 2
+
+The corpus is a folder with train.txt, valid.txt and test.txt; the presets `best/` take its lines of at most 31 characters. `share` is
+what of a step's time goes into the compiled kernel and torch's matrix products, as `textvae train --profile` prints it. The loop's
+`bare_ms` are steps on batches that lie ready; `loop_ms` the same steps with the next batches cut, schedules, running means, averages of
+the weights, a live progress bar and a checkpoint every 50 steps (a training's default is a twentieth of its steps), but for evaluations
+on valid. Sides take turns, figures are medians. Memory is the largest resident set of a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from frame import alternate, arguments, environment, parsed, report
+from rich.console import Console
+
+from textvae.settings import RunSettings, resolve
+from textvae.training.profile import profile_training
+from textvae.training.progress import ProgressLine
+from textvae.training.session import prepared_model
+from textvae.training.trainer import Trainer
+
+PRESETS = ("hybrid", "best/tweets/hybrid-dense", "best/tweets/rnn-map")
+STEPS = 50
+"""Steps between two checkpoints, of which one round consists."""
+
+EVALUATE = """
+import sys
+from pathlib import Path
+import numpy as np
+from pipeline import model_of, prepared
+from textvae.evaluation.bounds import measure_bounds
+data = prepared(Path(sys.argv[1]))
+measure_bounds(model_of(data), data.tables["test"].select(np.arange(32)), int(sys.argv[2]))
+"""
+"""The importance bound of 32 test lines."""
+
+
+def settings_of(preset: str, corpus: Path) -> RunSettings:
+    """The preset on the corpus."""
+    return resolve(preset, flags={"corpus": {"path": str(corpus)}})
+
+
+def shares(preset: str, corpus: Path, rounds: int) -> dict[str, Any]:
+    """Of a step, in per cent; the median of some profiles by their sum."""
+    profiles = [profile_training(settings_of(preset, corpus)) for _ in range(rounds)]
+    found = sorted(profiles, key=lambda profile: (profile.kernel + profile.products) / profile.step)[rounds // 2]
+    kernel, products = (round(100 * part / found.step, 1) for part in (found.kernel, found.products))
+    return {
+        "preset": preset,
+        "step_ms": round(found.step, 1),
+        "kernel_%": kernel,
+        "products_%": products,
+        "share_%": round(kernel + products, 1),
+    }
+
+
+def loop(preset: str, corpus: Path, rounds: int) -> dict[str, Any]:
+    """What the loop adds to its steps."""
+    settings = settings_of(preset, corpus)
+    training = replace(settings.training, steps=10**6, epochs=None, minutes=None)
+    with tempfile.TemporaryDirectory() as folder:
+        data, model, _ = prepared_model(settings)
+        line = ProgressLine(Console(file=io.StringIO(), force_terminal=True))
+        trainer = Trainer(model, data, settings.objective, training, 10**6, Path(folder), (line,))
+        model.train()
+        line.on_start(10**6, 0)
+        batches = trainer._endless_batches()
+        ready = list(islice(batches, STEPS))
+
+        def bare() -> None:
+            for batch in ready:
+                trainer.step.take(batch, 1.0, 1e-4)
+
+        def looped() -> None:
+            for batch, _ in zip(ready, batches, strict=False):
+                trainer._step(batch)
+            trainer._checkpoint()
+
+        plain, ours = alternate([bare, looped], rounds)
+        line.on_stop()
+    ratios = [b / a for a, b in zip(plain.seconds, ours.seconds, strict=True)]
+    adds = round(100 * (statistics.median(ratios) - 1), 1)
+    return {"loop": preset, "bare_ms": round(plain.ms / STEPS, 2), "loop_ms": round(ours.ms / STEPS, 2), "adds_%": adds}
+
+
+def peak(what: str, *arguments: str) -> dict[str, Any]:
+    """Megabytes of a process of this Python."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments], env=environment(), cwd=Path(__file__).parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{what} failed: {' '.join(arguments)}")
+    return {"memory": what, "peak_MB": round(used.ru_maxrss / 1024)}
+
+
+def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Every part."""
+    corpus: Path = options.corpus.resolve()
+    for preset in PRESETS:
+        yield shares(preset, corpus, options.rounds)
+    for preset in PRESETS[1:]:
+        yield loop(preset, corpus, options.rounds)
+    with tempfile.TemporaryDirectory() as out:
+        training = ("train", str(corpus), "--preset", "hybrid", "--training.steps", "200", "--out", f"{out}/run")
+        yield peak(f"train {corpus.name}, preset hybrid, 200 steps", "-m", "textvae", *training)
+    for samples in (50, 500):
+        yield peak(f"importance bound of 32 lines, K {samples}", "-c", EVALUATE, str(corpus), str(samples))
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = arguments(__doc__, rounds=3)
+    parser.add_argument("corpus", type=Path, help="a folder with train.txt, valid.txt and test.txt")
+    options = parsed(parser)
+    report(options, "whole", rows(options))
+
+
+if __name__ == "__main__":
+    main()
