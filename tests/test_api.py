@@ -182,6 +182,9 @@ def test_mistakes_are_told_by_their_kind(vae: TextVAE, lines: Path, folder: Path
         vae.evaluate(column="text")
     with pytest.raises(RunError, match="already holds a run"):
         textvae.train(lines, out=folder)
+    for call in (textvae.train, vae.evaluate):
+        with pytest.raises(ConfigError, match="corpus is a list: write its texts to a file, one a line"):
+            call(["one", "two"])
     with pytest.raises(ConfigError, match="resume needs out"):
         textvae.train(resume=True)
     with pytest.raises(ConfigError, match="leave out corpus, preset"):

@@ -252,7 +252,7 @@ class TextVAE:
         require(corpus is not None or column is None, f"column is {column!r}, but no corpus is named: give the corpus that has it")
         settings: CorpusSettings = self.settings.corpus
         if corpus is not None:
-            settings = replace(settings, path=str(corpus), column=column)
+            settings = replace(settings, path=_corpus_name(corpus), column=column)
         settings = replace(settings, max_length=self.max_length)
         return prepare(load_corpus(settings, self.settings.training.seed), settings, self.tokenizer)
 
@@ -317,10 +317,18 @@ def train(
     _check_tables(settings)
     flags = {("corpus" if name == "corpus_settings" else name): dict(value) for name, value in settings.items()}
     if corpus is not None:
-        flags["corpus"] = {**flags.get("corpus", {}), "path": str(corpus)}
+        flags["corpus"] = {**flags.get("corpus", {}), "path": _corpus_name(corpus)}
     resolved = resolve(preset, Path(config) if config else None, flags)
     folder = Path(out) if out is not None else _free_folder(resolved)
     return _finished(session.start(resolved, folder, watching), folder)
+
+
+def _corpus_name(corpus: str | Path) -> str:
+    """The corpus as settings name it. Raises `ConfigError` for anything but a name or a path, a list of texts above all."""
+    kind = type(corpus).__name__
+    said = f"corpus is a {kind}: write its texts to a file, one a line, and name that file; `score` measures texts as they are"
+    require(isinstance(corpus, str | Path), said)
+    return str(corpus)
 
 
 def _check_tables(settings: Mapping[str, Any]) -> None:
