@@ -99,13 +99,13 @@ def loop(preset: str, corpus: Path, rounds: int) -> dict[str, Any]:
 
 def peak(what: str, *arguments: str) -> dict[str, Any]:
     """Megabytes of a process of this Python."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments], env=environment(), cwd=Path(__file__).parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{what} failed: {' '.join(arguments)}")
-    return {"memory": what, "peak_MB": round(used.ru_maxrss / 1024)}
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen([sys.executable, *arguments], env=environment(), cwd=Path(__file__).parent, stdout=said, stderr=said)
+        _, status, used = os.wait4(process.pid, 0)
+        said.seek(0)
+        if status:
+            raise SystemExit(f"{what} failed: {said.read().decode(errors='replace')}")
+    return {"memory": what, "peak_MB": round(used.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10))}
 
 
 def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:

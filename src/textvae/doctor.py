@@ -35,7 +35,7 @@ def examine() -> dict[str, Any]:
 def report(findings: dict[str, Any]) -> list[tuple[str, str]]:
     """The findings as names and sentences."""
     there = findings["kernel"]
-    path = "torch's nn.LSTM and nn.GRU"
+    path = "torch's own"
     if there:
         path = f"the compiled kernel on the CPU ({'fp32 and bf16' if findings['kernel_bf16'] else 'fp32; bf16 by torch'})"
     return [
@@ -44,7 +44,7 @@ def report(findings: dict[str, Any]) -> list[tuple[str, str]]:
         ("processor", findings["processor"]),
         ("features", ", ".join(findings["features"]) or "not told by this system"),
         ("threads", str(findings["threads"])),
-        ("recurrent layers", path),
+        ("layers", path),
         ("kernel", ("" if there else "absent: ") + findings["kernel_reason"]),
         ("kernel's cache", findings["kernel_path"] or findings["kernel_cache"]),
         ("devices", ", ".join(findings["devices"])),

@@ -6,25 +6,29 @@ anew: some 10 MB, a tenth of a training step's time.
 
 from __future__ import annotations
 
+import os
 import sys
 from ctypes import CDLL
 from functools import cache
 
-KEPT = 1 << 30
+FREE_AT_THE_END = 1 << 30
 """Free bytes at the heap's end from which on some are given back."""
 
-LARGE = 1 << 26
-"""Bytes from which on a block is mapped on its own, and unmapped when it is freed."""
+MAPPED_ALONE = 1 << 25
+"""Bytes from which on a block is mapped on its own, and unmapped when it is freed: the most that every glibc takes."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 @cache
 def keep_freed_memory() -> None:
-    """From now on blocks that are freed are kept for the next ones, in this process; nothing where the C library is not glibc."""
-    if sys.platform != "linux":
+    """From now on blocks that are freed are kept for the next ones, in this process.
+
+    Nothing where the C library is not glibc, or where the user has tuned it (`MALLOC_TRIM_THRESHOLD_`, `GLIBC_TUNABLES`).
+    """
+    if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
     library = CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(M_TRIM_THRESHOLD, KEPT)
-        library.mallopt(M_MMAP_THRESHOLD, LARGE)
+    # The one without the other would be worse than nothing: either ends glibc's own adjusting of both.
+    if hasattr(library, "mallopt") and library.mallopt(M_MMAP_THRESHOLD, MAPPED_ALONE):
+        library.mallopt(M_TRIM_THRESHOLD, FREE_AT_THE_END)

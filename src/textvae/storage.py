@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half-written: temporary file, fsync, rename."""
+"""Writing files so that nothing is ever half-written (temporary file, fsync, rename), and where downloads and builds are kept."""
 
 from __future__ import annotations
 
@@ -70,3 +70,11 @@ def _cannot_write(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{path}: the disk is full; what stood there before is untouched: free some space and run again (training with --resume)"
     return f"{path}: cannot be written ({error.strerror}): choose another one with --out, or change its permissions"
+
+
+def cache_folder() -> Path:
+    """Return $TEXTVAE_CACHE, or `textvae` in the user's cache folder ($XDG_CACHE_HOME, ~/.cache)."""
+    own = os.environ.get("TEXTVAE_CACHE")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "textvae"

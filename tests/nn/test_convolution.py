@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from textvae.nn.convolution import convolve, convolve_transposed
-from textvae.nn.kernel.compiling import SWITCH
+from textvae.nn.kernel.compiling import SWITCH, kernel
 
 shapes = {"batch": st.integers(1, 3), "positions": st.integers(1, 9), "kernel": st.integers(1, 6), "stride": st.integers(1, 4)}
 ways = pytest.mark.parametrize("way", ["kernel", "off"])
@@ -83,7 +84,47 @@ def test_under_autocast_torch_does_the_work() -> None:
 
 
 @ways
-def test_an_empty_batch_has_a_shape(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_batch_has_a_shape_and_no_gradient(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SWITCH, way)
-    assert convolve(torch.zeros(0, 5, 3), nn.Conv1d(3, 4, 3, padding=1), 5).shape == (0, 5, 4)
-    assert convolve_transposed(torch.zeros(0, 5, 3), nn.ConvTranspose1d(3, 4, 3), 5).shape == (0, 5, 4)
+    x = torch.zeros(0, 5, 3, requires_grad=True)
+    for y in (convolve(x, nn.Conv1d(3, 4, 3, padding=1), 5), convolve_transposed(x, nn.ConvTranspose1d(3, 4, 3), 5)):
+        assert y.shape == (0, 5, 4)
+        (gradient,) = torch.autograd.grad(y.sum(), x)
+        assert gradient.shape == x.shape
+
+
+@ways
+def test_gradients_under_autocast_are_those_of_the_forward_outside_of_it(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, way)
+    down, up = nn.Conv1d(3, 4, 3, 2, padding=1), nn.ConvTranspose1d(4, 3, 3, 2)
+    x = torch.randn(2, 5, 3, requires_grad=True)
+    loss = convolve_transposed(convolve(x, down, 3), up, 5).square().sum()
+    (plain,) = torch.autograd.grad(loss, x, retain_graph=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (mixed,) = torch.autograd.grad(loss, x)
+    torch.testing.assert_close(mixed, plain, rtol=0.05, atol=0.05)
+
+
+@ways
+def test_gradients_of_gradients_are_right_or_refused(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, way)
+    layer = nn.Conv1d(3, 4, 3, padding=1)
+    x = torch.randn(2, 5, 3, requires_grad=True)
+    y = convolve(x, layer, 5)
+    if way == "kernel" and kernel().library is not None:
+        with pytest.raises(NotImplementedError, match=f"set {SWITCH}=off"):
+            torch.autograd.grad(y.sum(), x, create_graph=True)
+    else:
+        (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        assert torch.autograd.grad(gradient.square().sum(), layer.weight)[0].abs().sum() > 0
+
+
+@ways
+@pytest.mark.parametrize(
+    "told", [{"padding": 0}, {"dilation": 2, "padding": 1}, {"bias": False, "padding": 1}, {"groups": 3, "padding": 1}]
+)
+def test_layers_of_another_kind_are_torchs(way: str, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, way)
+    layer, x = nn.Conv1d(3, 6, 3, **told), torch.randn(2, 9, 3)
+    theirs = layer(x.transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(convolve(x, layer, theirs.shape[1]), theirs)

@@ -102,3 +102,16 @@ def test_an_elu_and_what_it_drops_in_training_and_out_of_it() -> None:
     assert torch.equal(EluDropout(1.0)(x), torch.zeros_like(x))
     extremes = torch.tensor([-1e30, -200.0, -1e-6, 0.0, 1e30, torch.inf, -torch.inf, torch.nan])
     torch.testing.assert_close(EluDropout(0.0)(extremes), F.elu(extremes), equal_nan=True)
+
+
+def test_an_elu_is_exact_near_zero_too() -> None:
+    x = -torch.logspace(-12, 2, 500).requires_grad_()
+    y = EluDropout(0.0)(x)
+    torch.testing.assert_close(y.double(), torch.expm1(x.double()), rtol=1e-6, atol=0)
+    torch.testing.assert_close(EluDropout(0.0)(torch.zeros(40)), torch.zeros(40), rtol=0, atol=0)
+
+
+def test_where_nothing_is_dropped_nothing_is_drawn() -> None:
+    before = torch.get_rng_state()
+    EluDropout(0.0)(torch.ones(5))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -11,7 +11,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from textvae.cli.commands import app
     from textvae.cli.mistakes import exit_code
     from textvae.cli.output import notes
+    from textvae.heap import keep_freed_memory
 
+    keep_freed_memory()
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     with notes():
         return exit_code(lambda: app(tokens, exit_on_error=False, print_error=False, result_action="return_value"))

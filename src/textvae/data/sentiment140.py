@@ -25,6 +25,7 @@ from typing import Final, TextIO
 from textvae.config import CorpusSettings
 from textvae.data.corpus import Corpus, fill_empty_splits, split_by_hash
 from textvae.errors import CorpusError
+from textvae.storage import cache_folder
 
 NAME: Final = "sentiment140"
 # Plain http, as its authors give the address.
@@ -89,14 +90,6 @@ def fetch_sentiment140() -> Path:
     folder = cache_folder()
     cached = (path for name in (ARCHIVE, TABLE) if (path := folder / name).is_file())
     return next(cached, None) or _download_archive(folder / ARCHIVE)
-
-
-def cache_folder() -> Path:
-    """Return $TEXTVAE_CACHE, or `textvae` in the user's cache folder ($XDG_CACHE_HOME, ~/.cache)."""
-    own = os.environ.get("TEXTVAE_CACHE")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "textvae"
 
 
 def _download_archive(target: Path) -> Path:

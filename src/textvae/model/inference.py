@@ -9,14 +9,12 @@ import torch
 
 from textvae.config import require
 from textvae.data.tokens import TokenTable
-from textvae.heap import keep_freed_memory
 from textvae.model.text_model import LatentTextModel
 
 
 @contextmanager
 def inference(model: LatentTextModel) -> Iterator[None]:
     """Evaluation mode, no gradients and fp32 inside; the model's own mode again afterwards."""
-    keep_freed_memory()
     was_training = model.training
     if was_training:  # walking all modules costs as much as some steps of generation
         model.eval()

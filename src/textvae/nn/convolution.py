@@ -12,24 +12,25 @@ from textvae.nn.kernel.layout import computes
 
 def convolve(x: Tensor, convolution: nn.Conv1d, outlet: int) -> Tensor:
     """x (B, S, C) convolved to (B, outlet, C'), padded by half the kernel with zeros; outlet = ceil(S / stride)."""
-    kernel, stride = convolution.kernel_size[0], convolution.stride[0]
-    if not _by_kernel(x, convolution):
+    kernel, stride, bias = convolution.kernel_size[0], convolution.stride[0], convolution.bias
+    if bias is None or convolution.padding != (kernel // 2,) or not _by_kernel(x, convolution):
         return convolution(x.transpose(1, 2))[..., :outlet].transpose(1, 2)  # (B, outlet, C')
-    assert convolution.bias is not None
     cut = Cut(kernel, stride, kernel // 2, x.shape[1], outlet)
-    return convolving.convolve(x, convolution.weight, convolution.bias, cut)  # (B, outlet, C')
+    return convolving.convolve(x, convolution.weight, bias, cut)  # (B, outlet, C')
 
 
 def convolve_transposed(x: Tensor, convolution: nn.ConvTranspose1d, outlet: int) -> Tensor:
-    """x (B, S, C) back to (B, outlet, C'): the transpose of a convolution that is padded by half the kernel."""
-    kernel, stride = convolution.kernel_size[0], convolution.stride[0]
-    if not _by_kernel(x, convolution):
+    """x (B, S, C) back to (B, outlet, C'): the transpose of a convolution that is padded by half the kernel; the layer pads nothing."""
+    kernel, stride, bias = convolution.kernel_size[0], convolution.stride[0], convolution.bias
+    if bias is None or convolution.padding != (0,) or not _by_kernel(x, convolution):
         crop = kernel // 2
         return convolution(x.transpose(1, 2))[..., crop : crop + outlet].transpose(1, 2)  # (B, outlet, C')
-    assert convolution.bias is not None
-    cut = Cut(kernel, stride, kernel // 2, outlet, x.shape[1])
-    return convolving.convolve_transposed(x, convolution.weight, convolution.bias, cut)  # (B, outlet, C')
+    return convolving.convolve_transposed(
+        x, convolution.weight, bias, Cut(kernel, stride, kernel // 2, outlet, x.shape[1])
+    )  # (B, outlet, C')
 
 
-def _by_kernel(x: Tensor, convolution: nn.Conv1d | nn.ConvTranspose1d) -> bool:
-    return computes(x, convolution.weight) and not torch.is_autocast_enabled("cpu")
+def _by_kernel(x: Tensor, layer: nn.Conv1d | nn.ConvTranspose1d) -> bool:
+    """Whether the kernel computes this layer: an ordinary one, in fp32."""
+    ordinary = layer.groups == 1 and layer.dilation == (1,) and layer.padding_mode == "zeros"
+    return ordinary and computes(x, layer.weight) and not torch.is_autocast_enabled("cpu")

@@ -119,11 +119,11 @@ class Trainer:
 
     def _compare_kernels(self) -> None:
         """Tell when the steps to come are computed otherwise than those that are done."""
-        now = self._kernel()
-        if self.position.kernel in (None, now):
+        was, now = self.position.kernel, self._kernel()
+        if was is None or now is None or was == now:
             return
         ways = "by the compiled kernel", "by torch alone"
-        before, after = ways if self.position.kernel else reversed(ways)
+        before, after = ways if was else reversed(ways)
         self.hooks.on_warning(
             f"the steps so far were computed {before}, the next ones are {after} ({kernel().reason}): dropout draws otherwise, "
             "so the weights will not be those of a run without the stop"

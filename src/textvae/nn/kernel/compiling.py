@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import final
 
-from textvae.data.sentiment140 import cache_folder
+from textvae.storage import cache_folder
 
 SWITCH = "TEXTVAE_KERNEL"
 """The environment variable that switches the kernel off where it is `off`."""

@@ -11,8 +11,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from textvae.nn.kernel.gradients import first_order
 from textvae.nn.kernel.layout import call_kernel, threads_for
 
 
@@ -65,12 +65,13 @@ class _Convolution(torch.autograd.Function):
         return torch.addmm(bias, windows, matrix.t()).view(len(x), cut.windows, len(matrix))  # (B, W, C')
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    @first_order
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         windows, matrix = ctx.saved_tensors
-        dy = dy.reshape(-1, len(matrix))  # (B * W, C')
-        dweight = (dy.t() @ windows).view(len(matrix), ctx.cut.kernel, -1).transpose(1, 2)  # (C', C, kernel)
-        return ctx.cut.added(dy @ matrix) if ctx.needs_input_grad[0] else None, dweight, dy.sum(0), None
+        (to_x, to_weight, to_bias, _), dy = ctx.needs_input_grad, dy.reshape(-1, len(matrix))  # (B * W, C')
+        dx = ctx.cut.added(dy @ matrix) if to_x else None
+        dweight = (dy.t() @ windows).unflatten(1, (ctx.cut.kernel, -1)).transpose(1, 2) if to_weight else None  # (C', C, kernel)
+        return dx, dweight, dy.sum(0) if to_bias else None, None
 
 
 @final
@@ -83,10 +84,10 @@ class _TransposedConvolution(torch.autograd.Function):
         return cut.added(flat @ matrix.t(), bias.contiguous())  # (B, S, C')
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    @first_order
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         flat, matrix = ctx.saved_tensors
-        dwindows = ctx.cut.taken(dy)  # (B * W, kernel * C')
-        dweight = (dwindows.t() @ flat).view(ctx.cut.kernel, -1, flat.shape[1]).permute(2, 1, 0)  # (C, C', kernel)
-        dx = (dwindows @ matrix).view(len(dy), ctx.cut.windows, -1) if ctx.needs_input_grad[0] else None
-        return dx, dweight, dy.sum((0, 1)), None
+        (to_x, to_weight, to_bias, _), dwindows = ctx.needs_input_grad, ctx.cut.taken(dy)  # (B * W, kernel * C')
+        dx = (dwindows @ matrix).view(len(dy), ctx.cut.windows, matrix.shape[1]) if to_x else None
+        dweight = (dwindows.t() @ flat).unflatten(0, (ctx.cut.kernel, -1)).permute(2, 1, 0) if to_weight else None  # (C, C', kernel)
+        return dx, dweight, dy.sum((0, 1)) if to_bias else None, None

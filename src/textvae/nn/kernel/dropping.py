@@ -6,8 +6,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from textvae.nn.kernel.gradients import first_order
 from textvae.nn.kernel.layout import call_kernel, threads_for
 
 LEVELS = 1 << 32
@@ -25,8 +25,8 @@ def drop_elu(x: Tensor, p: float) -> Tensor:
 
 
 def _drawn(p: float) -> tuple[int, int, float]:
-    """A seed of 64 bits with a sign, the level from which on numbers are kept, and their scale."""
-    seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None))
+    """A seed of 64 bits with a sign (drawn where something is dropped), the level from which on numbers are kept, and their scale."""
+    seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None)) if p else 0
     return seed, min(round(p * LEVELS), LEVELS - 1), 1.0 / (1.0 - p)
 
 
@@ -51,8 +51,8 @@ class _DropElu(torch.autograd.Function):
         return _called("textvae_drop_elu", x, *ctx.given)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    @first_order
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         return _called("textvae_drop_elu_backward", x, gradient, *ctx.given), None, None, None
 

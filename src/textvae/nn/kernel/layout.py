@@ -18,7 +18,7 @@ LARGE = 8 << 20
 """Bytes from which on memory is asked for in huge pages."""
 
 FEW = 1 << 15
-"""Units over all steps and sequences for which another thread is not worth waking."""
+"""Numbers to compute, over all steps and sequences, for which another thread is not worth waking."""
 
 
 def call_kernel(name: str, *arguments: Tensor | float | None) -> None:
@@ -43,7 +43,7 @@ def room(like: Tensor, *shape: int) -> Tensor:
 
 
 def threads_for(work: int) -> int:
-    """How many threads a walk over so many units is worth."""
+    """How many threads so many numbers are worth."""
     return min(torch.get_num_threads(), 1 + work // FEW)
 
 

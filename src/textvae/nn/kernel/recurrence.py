@@ -15,9 +15,9 @@ from typing import Any, final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from textvae.nn.kernel.compiling import kernel
+from textvae.nn.kernel.gradients import first_order
 from textvae.nn.kernel.layout import (
     Weights,
     aligned,
@@ -114,7 +114,7 @@ class _Lstm(torch.autograd.Function):
         return output, last_h, last_c
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, doutput: Tensor | None, dh: Tensor | None, dc: Tensor | None) -> tuple[Tensor | None, ...]:
         w_ih, w_hh, b_ih, b_hh, rows, gates, cs = ctx.saved_tensors
         (inputs, units), batch = (w_ih.shape[1], w_hh.shape[1]), rows.shape[1]
@@ -143,7 +143,7 @@ class _Gru(torch.autograd.Function):
         return output, last
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, doutput: Tensor | None, dh: Tensor | None) -> tuple[Tensor | None, ...]:
         h, w_ih, w_hh, b_ih, b_hh, rows, gates = ctx.saved_tensors
         (inputs, units), batch = (w_ih.shape[1], w_hh.shape[1]), rows.shape[1]
