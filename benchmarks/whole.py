@@ -33,7 +33,12 @@ from textvae.training.progress import ProgressLine
 from textvae.training.session import prepared_model
 from textvae.training.trainer import Trainer
 
-PRESETS = ("hybrid", "best/tweets/hybrid-dense", "best/tweets/rnn-map")
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "hybrid": ("hybrid", {}),
+    "hybrid, B 128, H 512": ("hybrid", {"training": {"batch": 128}, "model": {"decoder": {"hidden": 512}}}),
+    "best/tweets/hybrid-dense": ("best/tweets/hybrid-dense", {}),
+    "best/tweets/rnn-map": ("best/tweets/rnn-map", {}),
+}
 STEPS = 50
 """Steps between two checkpoints, of which one round consists."""
 
@@ -49,9 +54,10 @@ measure_bounds(model_of(data), data.tables["test"].select(np.arange(32)), int(sy
 """The importance bound of 32 test lines."""
 
 
-def settings_of(preset: str, corpus: Path) -> RunSettings:
-    """The preset on the corpus."""
-    return resolve(preset, flags={"corpus": {"path": str(corpus)}})
+def settings_of(name: str, corpus: Path) -> RunSettings:
+    """The preset of `PRESETS` on the corpus."""
+    preset, flags = PRESETS[name]
+    return resolve(preset, flags={**flags, "corpus": {"path": str(corpus)}})
 
 
 def shares(preset: str, corpus: Path, rounds: int) -> dict[str, Any]:
@@ -113,7 +119,7 @@ def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     corpus: Path = options.corpus.resolve()
     for preset in PRESETS:
         yield shares(preset, corpus, options.rounds)
-    for preset in PRESETS[1:]:
+    for preset in list(PRESETS)[2:]:
         yield loop(preset, corpus, options.rounds)
     with tempfile.TemporaryDirectory() as out:
         training = ("train", str(corpus), "--preset", "hybrid", "--training.steps", "200", "--out", f"{out}/run")

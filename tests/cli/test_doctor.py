@@ -17,14 +17,14 @@ def test_it_says_which_path_runs(textvae: Command) -> None:
     rows = dict(re.split(r"  +", line, maxsplit=1) for line in ended.out.splitlines())
     assert ended.code == 0
     assert int(rows["threads"]) >= 1
-    assert rows["recurrent layers"].startswith(("the compiled kernel", "torch's nn.LSTM"))
+    assert rows["layers"].startswith(("the compiled kernel", "torch's nn.LSTM"))
     assert rows["devices"].startswith("cpu")
 
 
 def test_switched_off_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTVAE_KERNEL", "off")
     rows = dict(report(examine()))
-    assert rows["recurrent layers"] == "torch's nn.LSTM and nn.GRU"
+    assert rows["layers"] == "torch's own"
     assert rows["kernel"] == "absent: switched off by TEXTVAE_KERNEL=off"
 
 
