@@ -29,7 +29,7 @@ from textvae.data.batches import BucketedBatches
 from textvae.data.corpora import Prepared, load_corpus, prepare
 from textvae.data.tokens import EOS, RESERVED, TokenTable
 from textvae.evaluation.bounds import measure_bounds
-from textvae.generation import encode
+from textvae.latent_vectors import encode
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import resolve
 from textvae.training.feed import Feed

@@ -22,21 +22,16 @@ from textvae.errors import ConfigError
 from textvae.generation import (
     ROWS,
     Sampling,
-    bottom_of,
     decode_beams,
     decode_greedy,
     decode_sampled,
-    encode,
-    flatten_latents,
     forbidden_tokens,
-    interpolate_linear,
-    interpolate_spherical,
     keep_top_k,
     keep_top_p,
-    latent_width,
     prior_latents,
     prior_samples,
 )
+from textvae.latent_vectors import bottom_of, encode, flatten_latents, interpolate_linear, interpolate_spherical, latent_width
 from textvae.model.text_model import LatentTextModel
 
 FAMILIES = ["rnn", "self-fed", "map", "cnn", "hybrid", "ladder", "ladder-cnn", "ladder-rnn", "lm"]

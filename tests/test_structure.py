@@ -23,7 +23,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("architectures",),
     ("settings", "layering", "descriptions", "presets"),
-    ("generation",),
+    ("generation", "latent_vectors"),
     ("evaluation",),
     ("training",),
     ("hub",),

@@ -23,19 +23,8 @@ from textvae.errors import ConfigError, did_you_mean
 from textvae.evaluation.bounds import Progress, measure_bounds
 from textvae.evaluation.posterior_means import terms_at_means
 from textvae.evaluation.report import Evaluation, evaluate
-from textvae.generation import (
-    Decode,
-    Sampling,
-    bottom_of,
-    decode_beams,
-    decode_greedy,
-    decode_sampled,
-    encode,
-    forbidden_tokens,
-    interpolate_linear,
-    interpolate_spherical,
-    prior_samples,
-)
+from textvae.generation import Decode, Sampling, decode_beams, decode_greedy, decode_sampled, forbidden_tokens, prior_samples
+from textvae.latent_vectors import bottom_of, encode, interpolate_linear, interpolate_spherical
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings, resolve
 from textvae.training import session

@@ -17,7 +17,8 @@ from textvae.data.tokens import TokenTable
 from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
 from textvae.evaluation.diagnostics import mutual_information, survey
 from textvae.evaluation.reconstruction import reconstruction_quality
-from textvae.generation import bottom_of, decode_greedy, encode, forbidden_tokens
+from textvae.generation import decode_greedy, forbidden_tokens
+from textvae.latent_vectors import bottom_of, encode
 from textvae.model.text_model import LatentTextModel
 
 DECODED = 1_000

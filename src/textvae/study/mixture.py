@@ -10,7 +10,7 @@ import torch
 
 from textvae.api import TextVAE
 from textvae.config import require
-from textvae.generation import bottom_of
+from textvae.latent_vectors import bottom_of
 from textvae.nn.priors import MixturePrior
 from textvae.study.pages.markdown import number, table
 
