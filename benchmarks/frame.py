@@ -17,6 +17,7 @@ from typing import Any, final
 import torch
 
 from textvae.doctor import processor
+from textvae.heap import keep_freed_memory
 from textvae.nn.kernel.compiling import SWITCH, kernel
 from textvae.study.records import source_revision
 
@@ -99,11 +100,12 @@ def arguments(description: str | None, rounds: int) -> argparse.ArgumentParser:
 
 
 def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The flags as given; sets torch's threads."""
+    """The flags as given; sets torch's threads, and the heap as every command does."""
     options = parser.parse_args()
     if options.rounds < MIN_ROUNDS:
         parser.error(f"--rounds is {options.rounds}: must be at least {MIN_ROUNDS}, for a spread")
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     return options
 
 
