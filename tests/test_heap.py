@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from textvae.heap import TUNED
+
 PROGRAM = """
 import resource
 import sys
@@ -35,7 +37,7 @@ print(faults() - before)
 
 
 def faults(way: str) -> int:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    environment = {name: value for name, value in os.environ.items() if name not in TUNED}
     done = subprocess.run([sys.executable, "-c", PROGRAM, way], check=True, capture_output=True, text=True, env=environment)
     return int(done.stdout)
 

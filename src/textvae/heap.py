@@ -17,6 +17,9 @@ FREE_AT_THE_END = 1 << 30
 MAPPED_ALONE = 1 << 25
 """Bytes from which on a block is mapped on its own, and unmapped when it is freed: the most that every glibc takes."""
 
+TUNED = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"}
+"""Variables by which a user sets the same."""
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
@@ -24,9 +27,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 def keep_freed_memory() -> None:
     """From now on blocks that are freed are kept for the next ones, in this process.
 
-    Nothing where the C library is not glibc, or where the user has tuned it (`MALLOC_TRIM_THRESHOLD_`, `GLIBC_TUNABLES`).
+    Nothing where the C library is not glibc, or where the user has tuned it.
     """
-    if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+    if sys.platform != "linux" or not TUNED.isdisjoint(os.environ):
         return
     library = CDLL(None)
     # The one without the other would be worse than nothing: either ends glibc's own adjusting of both.
