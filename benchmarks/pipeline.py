@@ -114,11 +114,11 @@ def process(*arguments: str) -> Side:
 FIRST_STEP = """
 import os, sys
 from textvae.training.trainer import Trainer
-take = Trainer._step
+take = Trainer.take
 def step(self, tokens):
     take(self, tokens)
     os._exit(0)
-Trainer._step = step
+Trainer.take = step
 from textvae.cli import main
 main(sys.argv[1:])
 """

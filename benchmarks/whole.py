@@ -78,7 +78,7 @@ def loop(preset: str, corpus: Path, rounds: int) -> dict[str, Any]:
         trainer = Trainer(model, data, settings.objective, training, 10**6, Path(folder), (line,))
         model.train()
         line.on_start(10**6, 0)
-        batches = trainer._endless_batches()
+        batches = trainer.batches()
         ready = list(islice(batches, STEPS))
 
         def bare() -> None:
@@ -87,9 +87,9 @@ def loop(preset: str, corpus: Path, rounds: int) -> dict[str, Any]:
 
         def looped() -> None:
             for batch, _ in zip(ready, batches, strict=False):
-                trainer._step(batch)
+                trainer.take(batch)
 
-        plain, ours, saving = alternate([bare, looped, trainer._checkpoint], rounds)
+        plain, ours, saving = alternate([bare, looped, trainer.save], rounds)
         line.on_stop()
     assert settings.training.steps is not None
     saved = saving.median * STEPS * EVALUATIONS / settings.training.steps  # a round's share of a checkpoint

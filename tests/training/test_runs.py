@@ -334,7 +334,7 @@ def test_too_little_memory_is_told(error: Exception, settings: Any, tmp_path: Pa
     def step(self: Trainer, tokens: torch.Tensor) -> None:
         raise error
 
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Trainer, "take", step)
     with pytest.raises(TrainingError, match=r"memory ran out with batches of 8 lines: lower training\.batch") as told:
         session.start(settings("rnn"), tmp_path / "run")
     assert "\n" not in str(told.value)
@@ -351,7 +351,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory(settings: Any, tmp_path: 
     def step(self: Trainer, tokens: torch.Tensor) -> None:
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Trainer, "take", step)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         session.start(settings("rnn"), tmp_path / "run")
 

@@ -125,9 +125,9 @@ def profile_training(settings: RunSettings) -> StepProfile:
         data, model, _ = prepared_model(settings)
         trainer = Trainer(model, data, settings.objective, settings.training, steps, Path(folder), (ProgressLine(),))
         model.train()
-        batches = trainer._endless_batches()
+        batches = trainer.batches()
         for batch in islice(batches, WARM_UP):
-            trainer._step(batch)
+            trainer.take(batch)
         watch, in_kernel, products = Stopwatch(model.device), _KernelTime(), 0.0
         _attach(watch, trainer)
         sequences = characters = 0
@@ -139,7 +139,7 @@ def profile_training(settings: RunSettings) -> StepProfile:
                     with watch.within("batch"):
                         batch = next(batches)
                     with watch.within("rest (schedules, means, progress)"):
-                        trainer._step(batch)
+                        trainer.take(batch)
                     sequences, characters = sequences + len(batch), characters + _characters(batch)
     timed = ROUNDS * TIMED
     parts = {part: 1e3 * watch.seconds[part] / timed for part in PARTS if watch.seconds[part]}
@@ -207,7 +207,7 @@ def _products(trainer: Trainer, batches: list[Tensor]) -> float:
         warnings.simplefilter("ignore")  # of devices that are not there
         with profile(activities=activities) as traced:
             for batch in batches:
-                trainer._step(batch)
+                trainer.take(batch)
         averages = traced.key_averages()
     names = {f"aten::{name}" for name in PRODUCTS}
     found = [event for event in averages if event.key in names]

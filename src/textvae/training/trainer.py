@@ -117,21 +117,6 @@ class Trainer:
         if self.engine.rank == 0:
             self.metrics.cut_after(self.position.step)
 
-    def _compare_kernels(self) -> None:
-        """Tell when the steps to come are computed otherwise than those that are done."""
-        was, now = self.position.kernel, self._kernel()
-        if was is None or now is None or was == now:
-            return
-        ways = "by the compiled kernel", "by torch alone"
-        before, after = ways if was else reversed(ways)
-        self.hooks.on_warning(
-            f"the steps so far were computed {before}, the next ones are {after} ({kernel().reason}): dropout draws otherwise, "
-            "so the weights will not be those of a run without the stop"
-        )
-
-    def _kernel(self) -> bool | None:
-        return kernel().library is not None if self.engine.device.type == "cpu" else None
-
     def fit(self) -> Position:
         """Train to the last step, to early stopping or to the user's Ctrl-C; the run's folder then holds a whole checkpoint.
 
@@ -150,24 +135,7 @@ class Trainer:
             self.hooks.on_stop()
         return self.position
 
-    def _train(self, stop: StopRequest) -> None:
-        """Step, look and save until training is over or the user asks to stop."""
-        position = self.position
-        self.began = time.perf_counter() - position.seconds
-        self.model.train()
-        batches = self._endless_batches()
-        while position.step < self.steps and not position.finished:
-            self._step(next(batches))
-            if position.step % self.every == 0 or position.step == self.steps:
-                self._evaluate()
-                self._checkpoint()
-            if self._stops(stop):
-                self._checkpoint()
-                self.hooks.on_interrupt(position.step)
-                return
-        self._finish()
-
-    def _endless_batches(self) -> Iterator[Tensor]:
+    def batches(self) -> Iterator[Tensor]:
         """Batches (B, T) from the position on, epoch after epoch; the position counts what was taken."""
         position = self.position
         while True:
@@ -176,7 +144,12 @@ class Trainer:
                 yield batch
             position.epoch, position.batch = position.epoch + 1, 0
 
-    def _step(self, tokens: Tensor) -> None:
+    def take(self, tokens: Tensor) -> None:
+        """One step on a batch of tokens (B, T): the schedules' beta and learning rate, the weights' average, the running means, the hooks.
+
+        Raises:
+            TrainingError: a term of the last steps' losses was not a number (looked at every now and then).
+        """
         position = self.position
         beta = beta_at(position.step, self.steps, self.objective)
         rate = learning_rate_at(position.step, self.steps, self.settings, position.halvings)
@@ -189,6 +162,55 @@ class Trainer:
         if position.step % CHECK_EVERY == 0:
             self._check_numbers()
         self.hooks.on_step(StepRecord(position.step, self.steps, position.epoch, beta, rate, self.window))
+
+    def save(self) -> None:
+        """Write a checkpoint, every process its part.
+
+        Raises:
+            TrainingError: a term of the loss or a weight is not a number; the last checkpoint stays.
+        """
+        self._check_numbers()
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
+            raise self._no_number("model's weights")
+        self._count_time()
+        self.position.kernel = self._kernel()
+        random = {name: self.engine.gathered(state) for name, state in random_state().items()}
+        if self.engine.rank == 0:
+            save_training(self.folder, self.state, self.position, random)
+        self.engine.wait()
+        self.hooks.on_checkpoint(self.folder)
+
+    def _compare_kernels(self) -> None:
+        """Tell when the steps to come are computed otherwise than those that are done."""
+        was, now = self.position.kernel, self._kernel()
+        if was is None or now is None or was == now:
+            return
+        ways = "by the compiled kernel", "by torch alone"
+        before, after = ways if was else reversed(ways)
+        self.hooks.on_warning(
+            f"the steps so far were computed {before}, the next ones are {after} ({kernel().reason}): dropout draws otherwise, "
+            "so the weights will not be those of a run without the stop"
+        )
+
+    def _kernel(self) -> bool | None:
+        return kernel().library is not None if self.engine.device.type == "cpu" else None
+
+    def _train(self, stop: StopRequest) -> None:
+        """Step, look and save until training is over or the user asks to stop."""
+        position = self.position
+        self.began = time.perf_counter() - position.seconds
+        self.model.train()
+        batches = self.batches()
+        while position.step < self.steps and not position.finished:
+            self.take(next(batches))
+            if position.step % self.every == 0 or position.step == self.steps:
+                self._evaluate()
+                self.save()
+            if self._stops(stop):
+                self.save()
+                self.hooks.on_interrupt(position.step)
+                return
+        self._finish()
 
     def _check_numbers(self) -> None:
         """Stop where a term is not a number, before anything of it reaches a checkpoint."""
@@ -259,19 +281,7 @@ class Trainer:
         asking = self.engine.world == 1 or self.position.step % AGREE_EVERY == 0
         return asking and self.engine.agreed(stop.asked)
 
-    def _checkpoint(self) -> None:
-        self._check_numbers()
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
-            raise self._no_number("model's weights")
-        self._count_time()
-        self.position.kernel = self._kernel()
-        random = {name: self.engine.gathered(state) for name, state in random_state().items()}
-        if self.engine.rank == 0:
-            save_training(self.folder, self.state, self.position, random)
-        self.engine.wait()
-        self.hooks.on_checkpoint(self.folder)
-
     def _finish(self) -> None:
         self.position.finished = True
-        self._checkpoint()
+        self.save()
         self.hooks.on_end({"steps": self.position.step, "seconds": self.position.seconds, "kept_step": self.position.best_step})
