@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from textvae.cli.flags import Flags, given
 from textvae.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from textvae.study.sweep.search import Found
 
 
 def sweep(
@@ -61,8 +64,7 @@ def sweep(
         Print one JSON object.
     """
     from textvae.study.sweep.base import Base
-    from textvae.study.sweep.figure import check_figure, front_figure
-    from textvae.study.sweep.report import as_json, commands, notes, table
+    from textvae.study.sweep.figure import check_figure
     from textvae.study.sweep.search import Sweep, search
 
     if plot is not None:
@@ -72,6 +74,14 @@ def sweep(
         found = search(Sweep(base=base, storage=storage, goal=goal, space=space, runs=runs, seed=seed), trials)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; the trials that are over are kept in {storage}: give the same command to go on") from None
+    _tell(found, json, plot)
+
+
+def _tell(found: Found, json: bool, plot: Path | None) -> None:
+    """Print what was found, and draw it where that is asked for."""
+    from textvae.study.sweep.figure import front_figure
+    from textvae.study.sweep.report import as_json, commands, notes, table
+
     if json:
         print_json(as_json(found))
     else:
