@@ -183,7 +183,7 @@ class Trainer:
     def _compare_kernels(self) -> None:
         """Tell when the steps to come are computed otherwise than those that are done."""
         was, now = self.position.kernel, self._kernel()
-        if was is None or now is None or was == now:
+        if self.position.finished or was is None or now is None or was == now:
             return
         ways = "by the compiled kernel", "by torch alone"
         before, after = ways if was else reversed(ways)
