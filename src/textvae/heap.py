@@ -1,7 +1,7 @@
 """The C library's heap: what a step frees stays with the process, because the next step asks for as much again.
 
 Otherwise glibc hands large blocks back to the system at once, and the next step waits while each page of them is mapped and cleared
-anew: some 10 MB, a tenth of a training step's time.
+anew (`benchmarks/whole.py` counts them).
 """
 
 from __future__ import annotations
