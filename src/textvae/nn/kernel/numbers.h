@@ -135,6 +135,16 @@ inline void store_words(half* to, vec first, vec second) {  // their numbers sid
     *reinterpret_cast<loose_bits*>(to) = rounded(first) >> 16 | (rounded(second) & 0xffff0000u);
 }
 
+// A vector that is in a register, and stays there until its last use: otherwise a compiler may read it anew for each product, and
+// where a register holds 8 numbers, reading is slower than multiplying.
+template <class Vector>
+inline Vector held(Vector x) {
+#if defined(__AVX__) && defined(__GNUC__)
+    __asm__("" : "+x"(x));
+#endif
+    return x;
+}
+
 inline vec add_product(vec sum, vec one, vec other) { return sum + one * other; }
 inline vec add_product(vec sum, bits one, bits other) {
 #ifdef __AVX512BF16__

@@ -33,14 +33,27 @@ inline void multiply(Tile<M, N>& sum, const Number* left, index stride, const Nu
             for (int n = 0; n < N; ++n) __builtin_prefetch(right + (NEAR * N + n) * VECTOR, 0, 3);
         else
             __builtin_prefetch(ahead, 0, 2);
-        decltype(load_words(right)) weight[N];
+        // What there is fewer of stands in registers, the other is read as it is multiplied: with 16 registers there is room for no more.
+        if constexpr (M < N) {
+            decltype(splat_word(left)) one[M];
 #pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) weight[n] = load_words(right + n * VECTOR);
+            for (int m = 0; m < M; ++m) one[m] = splat_word(left + m * stride);
+#pragma GCC unroll 4
+            for (int n = 0; n < N; ++n) {
+                const auto weight = held(load_words(right + n * VECTOR));
+#pragma GCC unroll 4
+                for (int m = 0; m < M; ++m) sum[m][n] = add_product(sum[m][n], one[m], weight);
+            }
+        } else {
+            decltype(load_words(right)) weight[N];
+#pragma GCC unroll 4
+            for (int n = 0; n < N; ++n) weight[n] = held(load_words(right + n * VECTOR));
 #pragma GCC unroll 24
-        for (int m = 0; m < M; ++m) {
-            const auto one = splat_word(left + m * stride);
+            for (int m = 0; m < M; ++m) {
+                const auto one = splat_word(left + m * stride);
 #pragma GCC unroll 4
-            for (int n = 0; n < N; ++n) sum[m][n] = add_product(sum[m][n], one, weight[n]);
+                for (int n = 0; n < N; ++n) sum[m][n] = add_product(sum[m][n], one, weight[n]);
+            }
         }
     }
 }
