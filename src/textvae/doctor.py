@@ -15,6 +15,7 @@ def examine() -> dict[str, Any]:
     import torch
 
     from textvae.nn.kernel.compiling import kernel, kernel_folder, processor_features
+    from textvae.training.engine import computes_bf16
 
     found = kernel()
     return {
@@ -23,6 +24,7 @@ def examine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processor": processor(),
         "features": [name for name in FEATURES if name in processor_features()],
+        "bf16": computes_bf16(),
         "kernel": found.library is not None,
         "kernel_bf16": found.bf16,
         "kernel_reason": found.reason,
@@ -37,7 +39,8 @@ def report(findings: dict[str, Any]) -> list[tuple[str, str]]:
     there = findings["kernel"]
     path = "torch's own"
     if there:
-        path = f"the compiled kernel on the CPU ({'fp32 and bf16' if findings['kernel_bf16'] else 'fp32; bf16 by torch'})"
+        bf16 = " and bf16" if findings["kernel_bf16"] else "; bf16 by torch" if findings["bf16"] else "; this processor has no bf16"
+        path = f"the compiled kernel on the CPU (fp32{bf16})"
     return [
         ("python", findings["python"]),
         ("torch", findings["torch"]),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from textvae.nn.kernel import recurrence
 from textvae.nn.kernel.compiling import kernel, processor_features
 from textvae.nn.recurrent import Recurrent
+from textvae.training.engine import computes_bf16
 
 from .conftest import cells, gradients, needs_kernel, plain, state_of
 
@@ -74,21 +75,34 @@ def test_what_is_not_a_number_stays_so(cell: str) -> None:
 @needs_kernel
 @cells
 def test_autocast_runs_the_kernel_where_the_processor_has_bf16_and_torch_elsewhere(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, x = made(cell, 5, 48), torch.randn(3, 4, 5, requires_grad=True)
-    outputs = []
+    model, x = made(cell, 5, 48), torch.randn(3, 4, 5)
     for there in (True, False):
-        found = dataclasses.replace(kernel(), bf16=there)
-        monkeypatch.setattr(recurrence, "kernel", lambda found=found: found)
+        with_bf16(there, monkeypatch)
         with torch.autocast("cpu", torch.bfloat16):
             assert recurrence.applies(model.core, x, model.zeros(x)) == there
             for step in (x[:, :1], x[:, :1].bfloat16()):
                 assert not recurrence.applies(model.core, step, model.zeros(x))  # a single step is torch's
-            output, _ = model(x, model.zeros(x))
-        outputs.append(output)
-    assert outputs[0].dtype == torch.bfloat16
-    (gradient,) = torch.autograd.grad(outputs[0].float().square().sum(), x)
+
+
+@needs_kernel
+@cells
+def test_under_autocast_the_kernel_computes_what_torch_does(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = made(cell, 5, 48), torch.randn(3, 4, 5, requires_grad=True)
+    with_bf16(True, monkeypatch)
+    with torch.autocast("cpu", torch.bfloat16):
+        output, _ = model(x, model.zeros(x))
+    assert output.dtype == torch.bfloat16
+    (gradient,) = torch.autograd.grad(output.float().square().sum(), x)
     assert gradient.dtype == torch.float32
-    torch.testing.assert_close(outputs[0].float(), outputs[1].float(), rtol=2e-2, atol=2e-2)
+    with_bf16(False, monkeypatch)
+    with torch.autocast("cpu", torch.bfloat16, enabled=computes_bf16()):  # torch in fp32 where it has no bf16
+        torchs, _ = model(x, model.zeros(x))
+    torch.testing.assert_close(output.float(), torchs.float(), rtol=2e-2, atol=2e-2)
+
+
+def with_bf16(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = dataclasses.replace(kernel(), bf16=there)
+    monkeypatch.setattr(recurrence, "kernel", lambda: found)
 
 
 @needs_kernel

@@ -23,7 +23,7 @@ from textvae.storage import append_line, write_atomically, write_json
 from textvae.training.adam import Adam, optimizer_for
 from textvae.training.averages import WeightAverage
 from textvae.training.checkpoint import Position, State, load_training, random_state, read_tensors, save_training, write_tensors
-from textvae.training.engine import chosen_device, chosen_precision, launch
+from textvae.training.engine import chosen_device, chosen_precision, computes_bf16, launch
 from textvae.training.feed import Feed
 from textvae.training.interrupt import StopRequest
 from textvae.training.metrics import MetricsLog
@@ -234,10 +234,23 @@ def test_a_gpu_that_is_not_there_is_told() -> None:
     assert chosen_device(TrainingSettings()) == "cpu"
 
 
-def test_precision_is_what_was_asked_for() -> None:
+def test_precision_is_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textvae.training.engine.computes_bf16", lambda: True)
     assert chosen_precision(TrainingSettings(precision="bf16-mixed"), "cpu") == "bf16-mixed"
     assert chosen_precision(TrainingSettings(precision="32-true"), "cuda") == "32-true"
     assert chosen_precision(TrainingSettings(), "cpu") in ("bf16-mixed", "32-true")
+
+
+def test_a_processor_without_bf16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unable(*given: object) -> None:
+        raise RuntimeError("could not create a primitive descriptor")
+
+    computes_bf16.cache_clear()
+    monkeypatch.setattr(nn.LSTM, "forward", unable)
+    with pytest.raises(ConfigError, match=r"precision is 'bf16-mixed', but torch has no recurrent .* set it to auto or 32-true"):
+        chosen_precision(TrainingSettings(precision="bf16-mixed"), "cpu")
+    assert chosen_precision(TrainingSettings(precision="bf16-mixed"), "cuda") == "bf16-mixed"
+    computes_bf16.cache_clear()
 
 
 def test_several_devices_need_torchrun() -> None:
@@ -252,7 +265,10 @@ def a_line() -> tuple[nn.Module, Adam]:
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
-def test_one_process_computes_at_the_precision_and_follows_the_clipped_gradient(precision: str, dtype: torch.dtype) -> None:
+def test_one_process_computes_at_the_precision_and_follows_the_clipped_gradient(
+    precision: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textvae.training.engine.computes_bf16", lambda: True)  # a linear layer can, everywhere
     module, optimizer = a_line()
     before = module.weight.detach().clone()
     engine = launch(TrainingSettings(device="cpu", precision=precision), module, optimizer)  # type: ignore[arg-type]

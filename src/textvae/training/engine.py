@@ -9,6 +9,7 @@ import atexit
 import os
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
+from functools import cache
 from typing import Any, final
 
 import torch
@@ -29,12 +30,32 @@ def chosen_device(settings: TrainingSettings) -> str:
 
 
 def chosen_precision(settings: TrainingSettings, device: str) -> str:
-    """`bf16-mixed` where it was asked for, or where auto finds a processor with bf16 arithmetic; else `32-true`."""
+    """`bf16-mixed` where it was asked for, or where auto finds a processor with bf16 arithmetic; else `32-true`.
+
+    Raises:
+        ConfigError: bf16 was asked for on a processor on which torch has no recurrent layers in bf16.
+    """
+    if settings.precision == "bf16-mixed" and device == "cpu" and not computes_bf16():
+        raise ConfigError(
+            "training.precision is 'bf16-mixed', but torch has no recurrent layers in bf16 on this processor: set it to auto or 32-true"
+        )
     if settings.precision != "auto":
         return settings.precision
     if device == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
+
+
+@cache
+def computes_bf16() -> bool:
+    """Whether this machine's processor computes recurrent layers in bf16, be it slowly: tried, for torch does not tell."""
+    layer = nn.LSTM(1, 1, device="meta").to_empty(device="cpu")  # draws no random numbers
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            layer(torch.zeros(1, 1, 1))
+    except RuntimeError:
+        return False
+    return True
 
 
 def is_main_process() -> bool:
