@@ -110,8 +110,9 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a child process that is to have as many threads as this one."""
-    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    """The environment of a child process that is to have as many threads as this one, and that finds its modules compiled, as users' do."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "OMP_NUM_THREADS": str(torch.get_num_threads())}
 
 
 def report(options: argparse.Namespace, name: str, rows: Iterator[dict[str, Any]]) -> None:
