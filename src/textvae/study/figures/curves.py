@@ -75,14 +75,13 @@ def reconstructions(folder: Path, name: str, models: Mapping[str, TextVAE], line
     with picture(folder, name, size, len(models), len(lines), sharex=True, sharey=True) as (figure, axes):
         for row, (label, vae) in zip(axes, models.items(), strict=True):
             found = vae.reconstructions(list(lines))
-            back = np.mean([one.output == line for one, line in zip(found, lines, strict=True)])
             for axis, one, line in zip(row, found, lines, strict=True):
                 _curve(axis, line, **_GIVEN)
                 _curve(axis, one.output, **_BACK)
                 axis.set_title(f"D {one.distortion:.1f}  R {one.rate:.1f}", fontsize=8, pad=3)
                 _digits_axis(axis)
                 axis.set_xticks([1, POSITIONS])
-            row[0].set_ylabel(f"{label}\n{back:.0%} exactly back\n{DIGIT_AXIS}", fontsize=8)
+            row[0].set_ylabel(f"{label}\n{DIGIT_AXIS}", fontsize=8)
         handles = [axes[0, 0].plot([], [], **look)[0] for look in (_GIVEN, _BACK)]
         figure.legend(handles, ["line of test", "its reconstruction"], loc="outside upper right", ncols=2)
         figure.supxlabel(f"{POSITION_AXIS};  D distortion at the posterior mean, R rate, {NATS}", fontsize=9, x=0.01, ha="left")

@@ -13,9 +13,9 @@ import numpy as np
 from textvae.data.corpora import load_source
 from textvae.errors import UserError
 from textvae.plots import pyplot
-from textvae.study.figures.chosen import Chosen, label
+from textvae.study.figures.chosen import Chosen, Record, label
 from textvae.study.figures.curves import latent_plane, reconstructions, toy_samples
-from textvae.study.figures.learning import learning_curves, rungs
+from textvae.study.figures.learning import elbo_curves, learning_curves, rungs
 from textvae.study.figures.style import paths
 from textvae.study.figures.tradeoff import gap_against_rate, rate_distortion
 from textvae.study.figures.tweets import latent_map
@@ -70,6 +70,7 @@ def _pictures(chosen: Chosen) -> Iterator[tuple[str, Callable[[str], None]]]:
     """Every picture by its name, and what draws it under a file's name."""
     for table in TABLES.values():
         yield f"{table.name}-learning", partial(_learning, chosen, table)
+        yield f"{table.name}-elbo", partial(_elbo, chosen, table)
         yield f"{table.name}-rungs", partial(_rungs, chosen, table)
         yield f"{table.name}-rate-distortion", partial(_rate_distortion, chosen, table)
     yield "toy-gap", partial(_gap, chosen)
@@ -81,6 +82,10 @@ def _pictures(chosen: Chosen) -> Iterator[tuple[str, Callable[[str], None]]]:
 
 def _learning(chosen: Chosen, table: Table, name: str) -> None:
     learning_curves(chosen.folder, name, chosen.records(table))
+
+
+def _elbo(chosen: Chosen, table: Table, name: str) -> None:
+    elbo_curves(chosen.folder, name, chosen.records(table))
 
 
 def _rungs(chosen: Chosen, table: Table, name: str) -> None:
@@ -103,9 +108,16 @@ def _samples(chosen: Chosen, name: str) -> None:
 
 
 def _reconstructions(chosen: Chosen, name: str) -> None:
-    models = {label(record): chosen.model(record) for record in (chosen.best(TABLE1), chosen.closest(TABLE1))}
+    records = (chosen.best(TABLE1), chosen.closest(TABLE1))
+    models = {f"{label(one)}\n{_exact(one):.1%} of test exactly back": chosen.model(one) for one in records}
     lines = next(iter(models.values())).prepared().lines["test"]
     reconstructions(chosen.folder, name, models, lines[:SHOWN])
+
+
+def _exact(record: Record) -> float:
+    """Share of the lines of test that come back to the letter."""
+    share: float = record["test"]["reconstruction"]["exact_match"]
+    return share
 
 
 def _plane(chosen: Chosen, name: str) -> None:

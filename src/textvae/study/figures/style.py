@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,20 @@ BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8C8C8C"
 """Okabe and Ito's colours without their yellow, which is lost on white, and a grey for what stands behind."""
 
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
+FAMILIES = {
+    "rnn": BLUE,
+    "cnn": ORANGE,
+    "hybrid": GREEN,
+    "ladder": VERMILION,
+    "ladder-cnn": PURPLE,
+    "ladder-rnn": SKY,
+    "lm": BLACK,
+}
+"""The colour of a row's architecture, by what its name begins with."""
+
+KINDS = {"dense": "o", "map": "s", "3": "^", "5": "D", "dense-mixture": "P", "": "X"}
+"""The marker of its latent, by what its name ends with."""
+
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 NATS = "nats a sequence"
@@ -33,6 +46,7 @@ EQUAL_ELBO: dict[str, Any] = {"color": "#B4B4B4", "linewidth": 0.8, "linestyle":
 FORMATS = (".png", ".svg")
 
 STYLE: dict[str, Any] = {
+    "figure.dpi": 150,  # that of the files: a text's width depends on it
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
@@ -98,13 +112,20 @@ def paths(folder: Path, name: str) -> list[Path]:
 def _rendered(figure: Figure, suffix: str) -> bytes:
     content = io.BytesIO()
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
-    figure.savefig(content, format=suffix.removeprefix("."), dpi=150, metadata=undated)
+    figure.savefig(content, format=suffix.removeprefix("."), dpi="figure", metadata=undated)
     return content.getvalue()
 
 
-def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """A colour and a marker of its own for each name, in their order."""
-    return {name: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]} for i, name in enumerate(dict.fromkeys(names))}
+def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The look of each row by its name, the same in every picture: the architecture's colour, the latent's marker."""
+    return {name: _look(name) for name in dict.fromkeys(names)}
+
+
+def _look(name: str) -> dict[str, Any]:
+    family = max((family for family in FAMILIES if f"{name}-".startswith(f"{family}-")), key=len, default=None)
+    if family is None:
+        return {"color": GREY, "marker": "*"}
+    return {"color": FAMILIES[family], "marker": KINDS.get(name.removeprefix(family).removeprefix("-"), "*")}
 
 
 def equal_elbo(axis: Axes, across: tuple[float, float], up: tuple[float, float]) -> None:
@@ -140,3 +161,21 @@ def hide_rest(axes: np.ndarray, used: int) -> None:
     """Take away the panels of a grid that hold nothing."""
     for empty in axes.flat[used:]:
         empty.remove()
+
+
+def in_thousands(axis: Axes) -> None:
+    """Name steps on the horizontal axis as 2k, 4k …, from 0."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.set_xlim(0, None)
+
+
+def plain_ticks(axis: Axes) -> None:
+    """0.1, 0.2, 0.5, 1, 2 … on a logarithmic vertical axis."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_locator(NullLocator())

@@ -12,7 +12,8 @@ import numpy as np
 
 from textvae.config import require
 from textvae.study.figures.chosen import Record
-from textvae.study.figures.style import BLACK, DISTORTION_AXIS, GREY, NATS, RATE_AXIS, equal_elbo, looks, picture
+from textvae.study.figures.style import BLACK, DISTORTION_AXIS, GREY, NATS, RATE_AXIS, equal_elbo, looks, picture, plain_ticks
+from textvae.study.jobs import run_name
 from textvae.study.printed import Printed
 from textvae.study.summaries import best_without_latent
 from textvae.study.tables import FREE
@@ -24,6 +25,12 @@ Point = tuple[float, float]
 """Rate and distortion, nats a sequence."""
 
 PRINTED: dict[str, Any] = {"s": 52, "color": "#DDDDDD", "edgecolors": BLACK, "linewidths": 0.7, "zorder": 4}
+
+RATES = 1.4
+"""The gap is drawn for rates up to so many times the source's entropy."""
+
+NEAR = 1.12
+"""What is drawn in large: runs whose −ELBO is at most so many times the least."""
 
 CURVE = 3
 """Variants of a row from which a line is drawn through them."""
@@ -44,13 +51,14 @@ def gap_against_rate(folder: Path, name: str, records: Sequence[Record]) -> None
             alike = [record for record in group if record["variant"].startswith(FREE)]  # of one length, which the best run is not
             if len({record["variant"] for record in alike}) >= CURVE:
                 axis.plot(*_curve(alike), color=look["color"], linewidth=1.2, zorder=2)
+            shown = [one for one in group if one["test"]["rate"] <= RATES * entropy]
             for filled in (True, False):
-                points = [(one["test"]["rate"], one["test"]["gap"]) for one in group if (one["variant"] == "elbo") == filled]
+                points = [(one["test"]["rate"], one["test"]["gap"]) for one in shown if (one["variant"] == "elbo") == filled]
                 if points:
                     axis.scatter(*zip(*points, strict=True), **_marker(look, filled), label=row if filled else None)
         axis.axvline(entropy, color=GREY, linestyle="--", linewidth=1)
         axis.annotate(
-            f"entropy of the source,\n{entropy:.2f} nats: z says all",
+            f"entropy of the source,\n{entropy:.2f} nats",
             xy=(entropy, 0),
             xycoords=("data", "axes fraction"),
             xytext=(4, 6),
@@ -59,12 +67,15 @@ def gap_against_rate(folder: Path, name: str, records: Sequence[Record]) -> None
             color="#555555",
         )
         axis.set_yscale("log")
-        _plain_ticks(axis)
+        plain_ticks(axis)
         gaps = [record["test"]["gap"] for record in known]
         axis.set_ylim(min(0.05, 0.8 * max(min(gaps), 0.001)), max(1.0, 1.25 * max(gaps)))
-        most = max(entropy * 1.3, *(record["test"]["rate"] * 1.05 for record in known))
-        axis.set(xlim=(0, most), xlabel=RATE_AXIS, ylabel=f"gap: log p*(x) − ELBO, {NATS}", title="what the ELBO loses, on test")
-        figure.legend(loc="outside right upper", title="full: best ELBO\nhollow: other variants", title_fontsize=8)
+        axis.set(xlim=(0, RATES * entropy), xlabel=RATE_AXIS, ylabel=f"gap: log p*(x) − ELBO, {NATS} (log scale)")
+        beyond = {run_name(record["row"], record["variant"]) for record in known if record["test"]["rate"] > RATES * entropy}
+        axis.set_title("; ".join(["what the ELBO loses, on test", *(f"{run} lies further right" for run in sorted(beyond))]))
+        steps = sorted({record["history"][-1]["step"] for record in known if record["variant"].startswith(FREE)})
+        line = f"\nthe line: {', '.join(f'{count:,}' for count in steps)} steps each" if steps else ""
+        figure.legend(loc="outside right upper", title=f"full: best ELBO\nhollow: other variants{line}", title_fontsize=8)
 
 
 def _curve(group: Sequence[Record]) -> tuple[list[float], list[float]]:
@@ -92,18 +103,21 @@ def rate_distortion(folder: Path, name: str, title: str, records: Sequence[Recor
         whole, near = axes[0]
         everything = [*ours.values(), *known.values()]
         equal_elbo(whole, (0.0, 1.06 * max(rate for rate, _ in everything)), (0.0, 1.12 * max(d for _, d in everything)))
-        equal_elbo(near, *_around(list(ours.values())))
-        for axis in (whole, near):
+        least = min(sum(point) for point in ours.values())
+        close = [point for point in ours.values() if sum(point) <= NEAR * least]
+        equal_elbo(near, *_around(close))
+        for axis, shown in ((whole, list(ours.values())), (near, close)):
             _limits(axis, records)
             for (row, variant), point in ours.items():
-                axis.scatter(*point, **_marker(look[row], variant == "elbo"))
+                if point in shown:
+                    axis.scatter(*point, **_marker(look[row], variant == "elbo"))
         for row, point in known.items():
             end = _nearest_answer(point, [(variant, at) for (name_of, variant), at in ours.items() if name_of == row])
             if end is not None:
                 whole.plot(*zip(point, end, strict=True), color=GREY, linewidth=0.6, zorder=2)
             whole.scatter(*point, marker=look[row]["marker"], **PRINTED)
         whole.set(title=f"{title}, printed and ours" if known else title, xlabel=RATE_AXIS, ylabel=DISTORTION_AXIS)
-        near.set(title="ours in large: means over seeds, on test", xlabel=RATE_AXIS, ylabel=DISTORTION_AXIS)
+        near.set(title=f"ours within {NEAR - 1:.0%} of the best ELBO, on test", xlabel=RATE_AXIS, ylabel=DISTORTION_AXIS)
         handles = [near.scatter([], [], **_marker(one, True)) for one in look.values()]
         labels, note = list(look), "full: best ELBO; hollow: other variants"
         if known:
@@ -164,12 +178,3 @@ def _marker(look: Mapping[str, Any], filled: bool) -> dict[str, Any]:
         "zorder": 5,
         "clip_on": False,
     }
-
-
-def _plain_ticks(axis: Axes) -> None:
-    """0.1, 0.2, 0.5, 1, 2 … on a logarithmic axis."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_locator(NullLocator())
