@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from textvae.study.sweep.base import Base
 from textvae.training import trainer
 
 from .conftest import SETTINGS, TINY, Command, command_line, environment, with_ctrl_c
 
 FLAGS = [*TINY, "--steps", "4", "--corpus.draws", "60", "--corpus.held-out-draws", "30"]
 SPACE = '"training.learning_rate" = { low = 1e-3, high = 1e-2, log = true }\n"objective.beta" = { low = 0.5, high = 1.0 }\n'
+
+
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 
 
 @pytest.fixture
@@ -177,6 +182,7 @@ def test_looking_at_a_sweep_that_is_not_there_makes_none(textvae: Command, space
         (["--model.architecture", "lm"], "unknown setting model.hidden"),
         (["--objective.alpha", "1"], "no auxiliary head"),
         (["--training.devices", "2"], "a trial trains in one process"),
+        pytest.param(["--training.graphs"], "this run is on the CPU", marks=no_gpu),
         (["--plot", "picture.gif"], "a figure's file ends in .png"),
         (["--trials", "-1"], "--trials"),
         (["--space", "none.toml"], "none.toml: the config file cannot be read"),
@@ -191,6 +197,15 @@ def test_mistakes_in_what_every_trial_has_stop_at_once(textvae: Command, tmp_pat
 
 def test_a_missing_corpus_stops_at_once(textvae: Command, tmp_path: Path) -> None:
     assert "sinusoid" in textvae("sweep", "sinusoid", "--storage", tmp_path / "s.journal", "--trials", 2, *TINY).refused()
+
+
+def test_the_command_of_a_trial_can_be_typed_whatever_the_base_was_given() -> None:
+    base = Base(corpus="my words.txt", preset="rnn", flags={"training": {"minutes": 1.0, "graphs": True}, "corpus": {"column": "a b"}})
+    told = base.command({"training.steps": 100, "model.latent.channels": 8}, "RUN")
+    assert told == (
+        "textvae train 'my words.txt' --preset rnn --training.graphs=True --training.steps 100 --corpus.column 'a b' "
+        "--model.latent.channels 8 --out RUN"
+    )
 
 
 def test_every_flag_of_the_base_is_in_the_command(textvae: Command, space: Path, tmp_path: Path) -> None:

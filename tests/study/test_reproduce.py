@@ -6,18 +6,46 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
+from textvae.errors import RunError
 from textvae.study.records import Records
-from textvae.study.reproduce import reproduce_table3
+from textvae.study.reproduce import page_command, reproduce_table, reproduce_table3
 from textvae.study.tables import Row, Table, jobs
 
 WORDS = ["oak", "elm", "ash", "fir", "yew", "box", "bay", "may", "sun", "sea", "sky", "fog"]
 LINES = [f"{first} {second} {third}" for first in WORDS for second in WORDS for third in WORDS if first < second < third]
+
+
+def test_a_page_s_command_can_be_typed() -> None:
+    told = page_command("table2", "best", "/data/my tweets.csv", rows=("lm",))
+    assert told == "textvae reproduce table2 --budget best --rows lm --corpus 'my tweets.csv' --out DIR"
+
+
 TABLE = Table(
     name="table2",
     title="Table 2: words",
     presets="tweets",
     rows=(Row(name="lm", label="no latent"), Row(name="ladder-3", label="LVAE (3)")),
 )
+
+
+def test_a_record_of_other_settings_is_never_replaced(tmp_path: Path) -> None:
+    records, (there,) = Records(tmp_path), jobs(TABLE, "smoke", "words", rows=("lm",))
+    records.keep(there, {**there.to_dict(), "schema": 1, "identity": there.identity, "command": there.command})
+    before = records.path(there).read_bytes()
+    for again in (reproduce_table, reproduce_table3):
+        with pytest.raises(RunError, match=r"lm-elbo-seed0.json holds a training of other settings \(textvae train words .*--corpus"):
+            again(TABLE, "smoke", tmp_path, "others")
+    assert records.path(there).read_bytes() == before and not (tmp_path / "table2-smoke.md").exists()
+
+
+def test_table_3_of_rows_that_do_not_use_their_latent_is_told(tmp_path: Path) -> None:
+    records, (job,) = Records(tmp_path), jobs(TABLE, "smoke", "words", rows=("ladder-3",))
+    kept = {"schema": 1, "identity": job.identity, "valid": {"active_units": 0, "elbo": -9.0}}
+    records.keep(job, {**job.to_dict(), **kept})
+    with pytest.raises(RunError, match="no row of table2 that is trained uses its latent"):
+        reproduce_table3(TABLE, "smoke", tmp_path, "words", rows=("ladder-3",))
 
 
 def test_table_3_of_the_rows_that_are_trained(tmp_path: Path) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +77,27 @@ def test_what_is_done_is_not_done_again(study: Path) -> None:
     assert [record["seed"] for record in finish([job(1), job(0)], study, progress=told.append)] == [1, 0]
     assert {path: path.stat().st_mtime_ns for path in study.rglob("*")} == before and told == []
     assert records.find(job(0, batch=4)) is None, "other settings are another training"
+
+
+def test_a_closing_terminal_ends_the_trainings_too(tmp_path: Path) -> None:
+    """Hanging up is an interruption: what is under way is saved, and nothing trains on unseen."""
+    long = job(0, steps=100_000, evaluate_every=2)
+    code = (
+        "import json, sys, pathlib\n"
+        "from textvae.study.jobs import Job\n"
+        "from textvae.study.runner import finish\n"
+        "finish([Job.from_dict(json.loads(sys.argv[1]))], pathlib.Path(sys.argv[2]))\n"
+    )
+    words = [sys.executable, "-c", code, json.dumps(long.to_dict()), str(tmp_path)]
+    metrics = Records(tmp_path).run(long) / "metrics.jsonl"
+    with subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True) as process:
+        deadline = time.monotonic() + 120
+        while not metrics.exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+    assert b"holds a checkpoint to resume from" in (tmp_path / "runs/table1/smoke" / f"{long.name}-{long.identity}.log").read_bytes()
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_figures(study: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -20,7 +21,7 @@ from textvae.config import ObjectiveSettings
 from textvae.errors import ConfigError
 from textvae.settings import resolve
 from textvae.study.commands import typed
-from textvae.study.sweep.base import Base
+from textvae.study.sweep.base import Base, checked
 from textvae.study.sweep.report import notes
 from textvae.study.sweep.search import Found, Sweep
 from textvae.study.sweep.space import Space
@@ -98,6 +99,13 @@ def test_a_best_elbo_whose_latent_says_nothing_is_told() -> None:
     assert told("elbo", 0.2) == told("front", 0.05) == told("elbo", 0.0, "lm") == []
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_what_a_machine_lacks_is_told_before_any_trial() -> None:
+    small = {"training": {"device": "cuda"}, "corpus": {"draws": 20, "held_out_draws": 5}}
+    with pytest.raises(ConfigError, match="torch sees no GPU here"):
+        checked(resolve("best/toy/rnn-dense", flags=small))
+
+
 # ── the file ──
 
 
@@ -166,6 +174,15 @@ def test_the_trial_of_a_killed_process_is_tried_again_but_not_for_ever(tmp_path:
     assert trials[0].settings == trials[1].settings
     assert trials[2].settings != trials[0].settings, "settings that were twice the end of their process are given up"
     assert not (tmp_path / "s.journal.workers").exists()
+
+
+def test_settings_that_were_given_up_are_not_suggested_again(tmp_path: Path) -> None:
+    path = tmp_path / "s.journal"
+    go_on(path, 1)  # the base; from the next on the sampler chooses
+    for _ in range(4):
+        take_and_die(path)
+    lost = [one.settings for one in go_on(path, 2) if one.state == "left"]
+    assert lost[0] == lost[1] != lost[2] == lost[3]
 
 
 def test_a_trial_under_way_elsewhere_is_left_to_it(tmp_path: Path) -> None:

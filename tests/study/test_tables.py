@@ -110,6 +110,7 @@ def test_what_has_nothing_to_train_is_told() -> None:
 def test_a_row_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match="has no row 'rnn-dens'"):
         jobs(TABLE1, "best", rows=("rnn-dens",))
+    assert jobs(TABLE1, "best", rows=("rnn-map", "rnn-map")) == jobs(TABLE1, "best", rows=("rnn-map",)), "twice is once"
 
 
 def test_the_command_names_what_was_changed() -> None:

@@ -181,6 +181,25 @@ def test_leftovers_of_a_run_without_a_config_are_not_taken_up(settings: Any, tmp
         session.start(settings("rnn"), tmp_path / "run")
 
 
+def test_a_tokenizer_that_a_start_left_behind_is_no_obstacle(settings: Any, tmp_path: Path) -> None:
+    session.start(settings("rnn", training={"steps": 1}), tmp_path / "run")
+    left = (tmp_path / "run" / "tokenizer.json").read_bytes()
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "stopped" / "tokenizer.json").write_bytes(left)
+    assert session.start(settings("rnn", training={"steps": 1}), tmp_path / "stopped")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "tokenizer.json").write_text('{"mine": true}')
+    with pytest.raises(RunError, match=r"holds a tokenizer\.json that is no run's"):
+        session.start(settings("rnn"), tmp_path / "other")
+
+
+def test_a_run_whose_log_is_gone_is_told_before_it_goes_on(settings: Any, tmp_path: Path) -> None:
+    session.start(settings("rnn", training={"steps": 4, "evaluate_every": 2}), tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    with pytest.raises(RunError, match=r"metrics\.jsonl has no line of step \d, whose weights are kept: put the file back"):
+        session.resume(tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [

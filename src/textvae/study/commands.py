@@ -22,7 +22,8 @@ def command_of(corpus: str | None, preset: str | None, leaves: Mapping[str, Any]
     words += ["--preset", preset] if preset is not None else []
     words += ["--config", str(config)] if config is not None else []
     for name, value in leaves.items():
-        words += [f"--{name.replace('_', '-')}", str(typed(value))]
+        flag = f"--{name.replace('_', '-')}"
+        words += [f"{flag}={value}"] if isinstance(value, bool) else [flag, str(typed(value))]
     return shlex.join([*words, "--out", out])
 
 

@@ -4,7 +4,8 @@
  "identity": hash of the settings, "objective": {...}, "command": what trains it again, "commits": of textvae's source, at each start,
  "machine": {"processor", "cores", "threads", "torch", "precision", "kernel"}, "parameters", "steps", "training_seconds",
  "history": [{"step", "beta", "distortion", "rate", "rate_per_rung"}],               on valid
- "valid": {...}, "test": {...}}                                                      as `textvae evaluate --json` prints
+ "valid": {...}, "test": {...},                                                      as `textvae evaluate --json` prints
+ "mixture": {...} or null}                                                           as `mixture_report` says of a mixture prior
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
@@ -53,6 +55,17 @@ class Records:
         if newer:
             raise RunError(f"{path} has schema {record['schema']}, this textvae reads up to {SCHEMA}: install a newer textvae")
         return record if same else None
+
+    def refuse_others(self, jobs: Iterable[Job]) -> None:
+        """Raise `RunError` where a job's record is of other settings: what took hours to train is not replaced."""
+        for job in jobs:
+            path = self.path(job)
+            if path.exists() and self.find(job) is None:
+                there = json.loads(path.read_text(encoding="utf-8"))["command"]
+                raise RunError(
+                    f"{path} holds a training of other settings ({there}; here {job.command}): "
+                    "give the same --corpus, or another --out, or remove the file to train its row again"
+                )
 
     def has_model(self, job: Job) -> bool:
         """Whether a job is done and its whole model is still here: records travel with a repository, runs do not."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import textvae
 from textvae.config import require
+from textvae.errors import RunError
 from textvae.evaluation.text.diversity import sentence_bleu
 from textvae.storage import write_atomically, write_json
 from textvae.study.jobs import Budget, Job, run_name
@@ -43,12 +45,13 @@ def reproduce_table(
         progress: told where the work stands.
 
     Raises:
-        UserError: a row that is not in the table, a corpus that is not there, or trainings that failed.
+        UserError: a row that is not in the table, a corpus that is not there, records of other settings, or trainings that failed.
         KeyboardInterrupt: stopped; run again to go on.
     """
     require(seeds is None or seeds >= 1, f"seeds is {seeds}: must be at least 1")
     require(processes is None or processes >= 1, f"processes is {processes}: must be at least 1")
     wanted = jobs(table, budget, corpus)
+    Records(out).refuse_others(wanted)
     try:
         finish(jobs(table, budget, corpus, tuple(rows), seeds), out, processes, progress)
     finally:  # what is done is shown, whatever became of the rest
@@ -60,7 +63,7 @@ def write_page(table: Table, budget: Budget, out: Path, wanted: Sequence[Job], c
     """Write the page and the JSON of the records that are there, and return their summaries."""
     records = [record for record in map(Records(out).find, wanted) if record is not None]
     found = summaries(table, records)
-    command = command_of(table.name, budget, corpus)
+    command = page_command(table.name, budget, corpus)
     text = "\n".join([page(table, budget, found, command), *_mixtures(records)])
     write_atomically(out / f"{table.name}-{budget}.md", text.encode())
     told = {"schema": 1, "table": table.name, "budget": budget, "command": command, "rows": [one.to_dict() for one in found]}
@@ -68,10 +71,12 @@ def write_page(table: Table, budget: Budget, out: Path, wanted: Sequence[Job], c
     return found
 
 
-def command_of(what: str, budget: Budget, corpus: str | None, rows: Sequence[str] = ()) -> str:
+def page_command(what: str, budget: Budget, corpus: str | None, rows: Sequence[str] = ()) -> str:
     """What a person types for the same page; where the corpus and the folder lie on this machine is left out."""
-    told = [f"textvae reproduce {what} --budget {budget}", *(f"--rows {row}" for row in rows)]
-    return " ".join([*told, *([f"--corpus {Path(corpus).name}"] if corpus else []), "--out DIR"])
+    words = ["textvae", "reproduce", what, "--budget", budget]
+    words += [word for row in rows for word in ("--rows", row)]
+    words += ["--corpus", Path(corpus).name] if corpus else []
+    return shlex.join([*words, "--out", "DIR"])
 
 
 def _mixtures(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -105,10 +110,13 @@ def reproduce_table3(
     """
     sentence_bleu()  # what is missing is told before hours of training
     wanted = [job for job in jobs(table, budget, corpus, tuple(rows), seeds=1) if job.variant in ("elbo", LONGER)]
+    Records(out).refuse_others(wanted)
     by_identity = {job.identity: job for job in wanted}
     found = finish(wanted, out, processes, progress)
     best = [*best_first(found)[:BEST_ROWS], best_without_latent(found)]
     shown = [by_identity[record["identity"]] for record in best if record is not None]
+    if not shown:
+        raise RunError(f"no row of {table.name} that is trained uses its latent: there is nothing to show; train other --rows, or lm")
     records = Records(out)
     finish(shown, out, processes, progress, done=records.has_model)
     models = {f"{table.row(job.row).label}, {run_name(job.row, job.variant)}": textvae.load(records.run(job)) for job in shown}
@@ -116,7 +124,7 @@ def reproduce_table3(
     measured = table3(models, lines, samples=30 if budget == "smoke" else 1_000, tell=tell)
     what = table.name.replace("table2", "table3")
     title = f"# Table 3: what the best models of {table.title[0].lower()}{table.title[1:]} write, budget `{budget}`"
-    text = f"{title}\n\n    {command_of(what, budget, corpus, rows)}\n\n{table3_markdown(measured)}"
+    text = f"{title}\n\n    {page_command(what, budget, corpus, rows)}\n\n{table3_markdown(measured)}"
     write_atomically(out / f"{what}-{budget}.md", text.encode())
     write_json(out / f"{what}-{budget}.json", measured)
     return measured

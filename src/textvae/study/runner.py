@@ -93,7 +93,7 @@ def finish(
     running: list[_Worker] = []
     failed: dict[str, str] = {}
     finished, told = len(jobs) - len(waiting), -TELL_SECONDS
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in _endings()}
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
@@ -102,13 +102,14 @@ def finish(
             ended = [worker for worker in running if worker.process.poll() is not None]
             running = [worker for worker in running if worker not in ended]
             failed |= {worker.job.name: worker.why() for worker in ended if worker.process.returncode}
-            finished += len(ended)
+            finished += sum(worker.process.returncode == 0 for worker in ended)
             if progress is not None and (ended or time.monotonic() - told > TELL_SECONDS):
                 told = time.monotonic()
                 progress(_standing(finished, len(jobs), running, records))
     finally:
         _stop(running)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if failed:
         told_of = "; ".join(f"{name} ({why})" for name, why in failed.items())
         raise RunError(f"{len(failed)} of {len(jobs)} trainings failed: {told_of}. Run again to repeat them; logs: {folder}/runs")
@@ -130,15 +131,21 @@ def _started(job: Job, records: Records, threads: int) -> _Worker:
     # A person who has set the threads has a reason, such as other work on the same cores.
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-m", "textvae.study.worker", str(records.folder), str(job_file)]
-    with log.open("wb") as out:
+    with log.open("ab") as out:  # another process may be writing to it, which the new one will find out
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
     return _Worker(job, process, log)
 
 
+def _endings() -> list[int]:
+    """Signals that end this process, and must not leave trainings behind: termination, and a terminal that closes, but for nohup."""
+    closing = getattr(signal, "SIGHUP", None)
+    return [signal.SIGTERM, *([closing] if closing is not None and signal.getsignal(closing) is signal.SIG_DFL else [])]
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Being terminated is being interrupted: the trainings under way are saved."""
+    """Being ended is being interrupted: the trainings under way are saved."""
     raise KeyboardInterrupt
 
 

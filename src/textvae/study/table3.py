@@ -11,6 +11,7 @@ from textvae.config import require
 from textvae.evaluation.text.metrics import COMPARED, DISTINCT_DRAWN, real_metrics, text_metrics
 from textvae.evaluation.text.novelty import LONG
 from textvae.evaluation.text.perplexity import CHARACTER_ORDER, WORD_ORDER
+from textvae.study.pages.markdown import table as markdown_table
 
 SCHEMA = 1
 SHOWN = 10
@@ -98,9 +99,8 @@ def table3_markdown(table: Mapping[str, Any]) -> str:
 def _metrics_markdown(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """One column a set of strings, one row a metric."""
     columns = {name: dict(_shown(row)) for name, row in metrics.items()}
-    rows = [["metric", *columns], ["---", *["---:"] * len(columns)]]
-    rows += [[metric, *(column[metric] for column in columns.values())] for metric in next(iter(columns.values()))]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows)
+    rows = [[metric, *(column[metric] for column in columns.values())] for metric in next(iter(columns.values()))]
+    return markdown_table(["metric", *columns], rows).rstrip()
 
 
 def _shown(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -105,7 +105,7 @@ def jobs(table: Table, budget: Budget, corpus: str | None = None, rows: tuple[st
     """
     if corpus and table.drawn:
         raise ConfigError(f"{table.name} is of the toy set, which is drawn, not read: leave out --corpus")
-    chosen = [table.row(name) for name in rows] or list(table.rows)
+    chosen = [table.row(name) for name in dict.fromkeys(rows)] or list(table.rows)
     where = {"corpus": {"path": corpus}} if corpus else {}
     found = [job for row in chosen for job in _of_row(table, row, budget, where, seeds)]
     if not found:

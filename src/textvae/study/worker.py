@@ -79,10 +79,10 @@ def _alone(run: Path) -> Iterator[None]:
 
 
 def _trained(job: Job, run: Path) -> TextVAE:
-    """The model of a job; which source trains it is written down before it starts."""
+    """The model of a job; which source trains it, or measures it, is written down before."""
+    append_line(_commits(run), source_revision())
     if is_finished(run):
         return textvae.load(run)
-    append_line(_commits(run), source_revision())
     if RunFolder(run).exists:
         return textvae.train(out=run, resume=True)
     tables = {("corpus_settings" if name == "corpus" else name): table for name, table in job.changes.items()}

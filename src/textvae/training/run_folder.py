@@ -19,7 +19,7 @@ from textvae.architectures import find_architecture
 from textvae.config import SCHEMA_VERSION
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import TokenTable
-from textvae.errors import ConfigError, RunError
+from textvae.errors import ConfigError, RunError, UserError
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings, from_dict, to_dict
 from textvae.storage import write_json
@@ -76,11 +76,21 @@ class RunFolder:
         left = [name for name in ("training.safetensors", "weights.safetensors", "metrics.jsonl") if (self.path / name).exists()]
         if left:
             raise RunError(f"{self.path} holds {left[0]} of a run without its config.json: remove the folder, or choose another with --out")
-        foreign = [name for name in RUN_FILES if (self.path / name).exists()]
+        foreign = [name for name in RUN_FILES if (self.path / name).exists() and not self._left_by_a_start(name)]
         if foreign:
             raise RunError(f"{self.path} holds a {foreign[0]} that is no run's: choose another folder with --out")
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file, not a folder: choose another --out")
+
+    def _left_by_a_start(self, name: str) -> bool:
+        """Whether a file is the tokenizer of a run that was stopped before its config was written: nothing of it is lost."""
+        if name != "tokenizer.json":
+            return False
+        try:
+            Tokenizer.from_json(self._read(name))
+        except UserError:
+            return False
+        return True
 
     def save(self, config: RunConfig, tokenizer: Tokenizer) -> None:
         """Write `tokenizer.json` and, last, `config.json`: a folder with a config is a run."""

@@ -15,12 +15,13 @@ from textvae.errors import RunError
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings
 from textvae.training.budget import planned
-from textvae.training.engine import is_main_process
+from textvae.training.engine import chosen_device, chosen_precision, is_main_process
 from textvae.training.hooks import Hook, Hooks
 from textvae.training.memory import memory_told
 from textvae.training.model_card import write_card
 from textvae.training.objective import check_objective
 from textvae.training.run_folder import RunConfig, RunFolder, fingerprint_of
+from textvae.training.step import check_recording
 from textvae.training.trainer import Trainer
 
 TOO_LARGE = "for the model or its first batches: lower the widths under model or training.batch"
@@ -97,6 +98,9 @@ def _prepared(settings: RunSettings, hooks: Sequence[Hook], tokenizer: Tokenizer
 def _check(settings: RunSettings, model: LatentTextModel) -> None:
     check_objective(settings.objective, getattr(settings.model, "latent", None), model.decoder.auxiliary is not None)
     require(model.max_tokens >= 2, "every line is empty: there is nothing to learn")
+    device = chosen_device(settings.training)
+    chosen_precision(settings.training, device)
+    check_recording(settings.training, device)
 
 
 def _train(folder: RunFolder, config: RunConfig, trainer: Trainer) -> bool:

@@ -118,14 +118,19 @@ class RecordedStep(Step):
         return Recording(tokens, *self._recorder.record(lambda: self._eager.take(tokens, self._beta, self._learning_rate)))
 
 
+def check_recording(settings: TrainingSettings, device: str) -> None:
+    """Raise `ConfigError` where steps are to be recorded and the device, `cpu` or `cuda`, cannot."""
+    require(
+        not settings.graphs or device == "cuda",
+        "training.graphs records steps of a GPU, and this run is on the CPU: resume it where there is one, or train a new run without it",
+    )
+
+
 def step_for(settings: TrainingSettings, engine: Engine, optimizer: Adam) -> Step:
     """The step that the settings ask for; raises `ConfigError` for recordings without a GPU or of several processes."""
     eager = EagerStep(engine, optimizer, settings.clip)
     if not settings.graphs:
         return eager
-    require(
-        engine.device.type == "cuda",
-        "training.graphs records steps of a GPU, and this run is on the CPU: resume it where there is one, or train a new run without it",
-    )
+    check_recording(settings, engine.device.type)
     require(engine.world == 1, f"training.graphs records the steps of one process, and there are {engine.world}: leave it out")
     return RecordedStep(eager, CudaRecorder(), engine.device)

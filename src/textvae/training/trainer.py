@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from textvae.config import ObjectiveSettings, TrainingSettings
 from textvae.data.batches import BucketedBatches
 from textvae.data.corpora import Prepared
-from textvae.errors import TrainingError
+from textvae.errors import RunError, TrainingError
 from textvae.evaluation.collapse import collapse_warning
 from textvae.heap import keep_freed_memory
 from textvae.model.text_model import LatentTextModel
@@ -116,6 +116,11 @@ class Trainer:
             self._compare_kernels()
         if self.engine.rank == 0:
             self.metrics.cut_after(self.position.step)
+            best = self.position.best_step
+            if best and all(line["step"] != best for line in self.metrics.read()):
+                raise RunError(
+                    f"{self.metrics.path} has no line of step {best}, whose weights are kept: put the file back, or train a new run"
+                )
 
     def fit(self) -> Position:
         """Train to the last step, to early stopping or to the user's Ctrl-C; the run's folder then holds a whole checkpoint.
@@ -124,8 +129,8 @@ class Trainer:
             TrainingError: a term of the loss was not a number, or memory ran out. The last good checkpoint stays.
         """
         remedy = (
-            f"with batches of {self.settings.batch} lines: lower training.batch or corpus.max_length, "
-            "then run again (with --resume to keep the steps done)"
+            f"with batches of {self.settings.batch} lines: train a new run with a lower training.batch or corpus.max_length, "
+            "or go on with this one by --resume where there is more memory"
         )
         try:
             self.hooks.on_start(self.steps, self.position.step)

@@ -8,9 +8,9 @@ MINUS = "−"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+    """A Markdown table; a bar inside a cell is no border."""
+    lines = [" | ".join(cell.replace("|", "&#124;") for cell in row) for row in (head, *rows)]
+    return "\n".join(["| " + lines[0] + " |", "|" + "---|" * len(head), *(f"| {line} |" for line in lines[1:])]) + "\n"
 
 
 def number(value: float | None, digits: int = 2, sd: float | None = None) -> str:

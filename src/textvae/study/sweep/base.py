@@ -10,12 +10,11 @@ from typing import Any, final
 import torch
 
 from textvae.config import require
-from textvae.data.corpora import Prepared, load_corpus, prepare
-from textvae.layering import dotted
+from textvae.data.corpora import Prepared
+from textvae.layering import dotted, layered, nested
 from textvae.settings import RunSettings, resolve
 from textvae.study.commands import command_of
-from textvae.training.objective import check_objective
-from textvae.training.run_folder import RunConfig
+from textvae.training.session import prepared_model
 
 
 @final
@@ -43,7 +42,8 @@ class Base:
 
     def command(self, settings: Mapping[str, Any], out: str) -> str:
         """The command line that trains the base, over which settings by dotted name are laid, into a folder."""
-        return command_of(self.corpus, self.preset, {**dotted(self.flags), **settings}, config=self.config, out=out)
+        leaves = dotted(layered(self.flags, nested(settings)))
+        return command_of(self.corpus, self.preset, leaves, config=self.config, out=out)
 
 
 def checked(settings: RunSettings) -> Prepared:
@@ -54,8 +54,5 @@ def checked(settings: RunSettings) -> Prepared:
     """
     training = settings.training
     require(training.devices == 1, f"training.devices is {training.devices}: a trial trains in one process; start the sweep several times")
-    data = prepare(load_corpus(settings.corpus, training.seed), settings.corpus)
     with torch.random.fork_rng(devices=[]):
-        model = RunConfig(settings, data.tokenizer.vocabulary_size, data.max_length, "", 0).build()
-    check_objective(settings.objective, getattr(settings.model, "latent", None), model.decoder.auxiliary is not None)
-    return data
+        return prepared_model(settings)[0]

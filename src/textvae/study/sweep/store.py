@@ -74,7 +74,8 @@ class Store:
             if len(taken) >= trials:
                 return None
             # A trial's random numbers are its own: processes with one seed try different things, and a resumed sweep the same.
-            (seed,) = np.random.SeedSequence([self._seed, len(taken)]).generate_state(1)
+            # Settings that were given up count too, or they would be the next to be suggested again.
+            (seed,) = np.random.SeedSequence([self._seed, len(taken) + self._given_up()]).generate_state(1)
             self._study.sampler = TPESampler(seed=int(seed))
             trial = self._study.ask(dict(self._space))
             trial.set_user_attr("worker", self._workers.name)
@@ -127,6 +128,13 @@ class Store:
         from optuna.trial import TrialState
 
         self._study.tell(trial, state=TrialState[state], skip_if_finished=True)
+
+    def _given_up(self) -> int:
+        """How many trials killed their process as often as they may."""
+        from optuna.trial import TrialState
+
+        failed = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        return sum("reason" not in one.user_attrs and one.user_attrs.get("attempt", 1) >= ATTEMPTS for one in failed)
 
     def _retry_abandoned(self) -> None:
         """Put back the trials of processes that are no more."""
