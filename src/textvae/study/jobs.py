@@ -17,6 +17,10 @@ Budget = Literal["smoke", "paper", "best"]
 """smoke: minutes, to see that it runs; paper: the study's sizes and recipe; best: ours within the same parameters."""
 
 
+SAMPLES = 100
+"""Importance samples on test, but for budget `smoke`."""
+
+
 def run_name(row: str, variant: str) -> str:
     """What a run is called beside others of its table: its row, and its variant unless that is the best ELBO."""
     return row if variant == "elbo" else f"{row} {variant}"
@@ -38,7 +42,7 @@ class Job:
     changes: Mapping[str, Any]
     """Nested settings laid over the preset, the seed among them."""
 
-    importance_samples: int = 100
+    importance_samples: int = SAMPLES
 
     @property
     def name(self) -> str:

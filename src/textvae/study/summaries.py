@@ -38,6 +38,9 @@ class Summary:
     free_bits: float
     free_bits_per: str
     seeds: tuple[int, ...]
+    sequences: int
+    """Of test, on which all is measured."""
+
     mean: dict[str, float | None]
     sd: dict[str, float | None]
     """Standard deviation over seeds; None for a single one."""
@@ -115,6 +118,7 @@ def _summary(table: Table, group: Sequence[Mapping[str, Any]]) -> Summary:
         preset=first["preset"],
         **{name: first["objective"][name] for name in ("beta", "free_bits", "free_bits_per")},
         seeds=tuple(record["seed"] for record in group),
+        sequences=tests[0]["sequences"],
         mean=means,
         sd={name: _sd([test[name] for test in tests]) for name in MEASURED},
         standard_error=mean(test["standard_error"]["elbo"] for test in tests),

@@ -12,7 +12,7 @@ from typing import Any, final
 
 from textvae.errors import ConfigError, did_you_mean
 from textvae.layering import layered
-from textvae.study.jobs import Budget, Job
+from textvae.study.jobs import SAMPLES, Budget, Job
 from textvae.study.printed import TABLE_1, TABLE_2, Printed
 
 Changes = Mapping[str, Any]
@@ -129,7 +129,7 @@ def _of_row(table: Table, row: Row, budget: Budget, where: Changes, seeds: int |
             seed=seed,
             preset=f"{family}/{table.presets}/{row.name}",
             changes=layered(below, changes, {"training": {"seed": seed}}),
-            importance_samples=SMOKE_SAMPLES if budget == "smoke" else 100,
+            importance_samples=SMOKE_SAMPLES if budget == "smoke" else SAMPLES,
         )
 
     for seed in range(1 if budget == "smoke" else min(row.seeds, seeds or row.seeds)):

@@ -10,7 +10,7 @@ from typing import Any, final
 from textvae.api import TextVAE, load
 from textvae.errors import RunError
 from textvae.layering import layered
-from textvae.study.jobs import Budget, Job, run_name
+from textvae.study.jobs import SAMPLES, Budget, Job, run_name
 from textvae.study.records import Records
 from textvae.study.summaries import best_first
 from textvae.study.tables import SMOKE, SMOKE_SAMPLES, Table, jobs
@@ -34,7 +34,7 @@ def plane_job(budget: Budget) -> Job:
         seed=0,
         preset="best/toy/rnn-dense",
         changes=layered(plane, SMOKE) if budget == "smoke" else plane,
-        importance_samples=SMOKE_SAMPLES if budget == "smoke" else 100,
+        importance_samples=SMOKE_SAMPLES if budget == "smoke" else SAMPLES,
     )
 
 

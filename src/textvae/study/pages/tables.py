@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from textvae.study.jobs import Budget
+from textvae.study.jobs import SAMPLES, Budget, run_name
 from textvae.study.pages.markdown import number, numbers, table
 from textvae.study.summaries import Summary
-from textvae.study.tables import WITHOUT_LATENT, Table
+from textvae.study.tables import LONGER, SMOKE_SAMPLES, WITHOUT_LATENT, Table, jobs
 
 ABOUT: dict[Budget, str] = {
     "smoke": "Budget `smoke`: every row for a few steps. It shows that all of it runs; the figures mean nothing.",
@@ -16,10 +16,21 @@ ABOUT: dict[Budget, str] = {
     "best": "Budget `best`: our settings within each row's parameter budget (presets `best/…`).",
 }
 
-MEASURED = """On test, nats a sequence; ± is the standard deviation over seeds. *Error* is the ELBO's standard error over the lines of \
-test: rows of one run each that lie within it of each other are not ranked. Each row's file under `results/{table}/{budget}/` names \
-the command and the commits that made it, its history on valid and the machine.
+MEASURED = """On {sequences} sequences of test, nats a sequence; ± is the standard deviation over seeds, where there are several. \
+*Error* is the ELBO's standard error over those sequences: what another test set of this size would change. Rows share their test set, so \
+two of them differ by less than their errors; what another seed would change, only several seeds tell. Each row's file under \
+`results/{table}/{budget}/` names the command and the commits that made it, its history on valid and the machine.
 """
+
+WORDS = """DLS and FMP are the study's dense latent space and feature map. The run `elbo` is the row's best ELBO; `dominating` has \
+other settings, chosen on valid, for less distortion *and* less rate than the printed row; `longer` more steps; `self-fed` a decoder that \
+reads its own symbols; `free-N` N free nats. *Free nats* cost nothing: a rate a little above or below them is what was asked for, not \
+found. *Rate a rung* and *active units* go from the bottom rung to the top one. *MI* is the mutual information of z and x, an estimate \
+that cannot exceed its cap, log N. *Characters back* are those of a line that stand at the same place in its greedy reconstruction; \
+without a latent that is one string for all lines. The importance bound is of K {samples} samples.{gap}
+"""
+
+GAP = """ *Gap* is the mean of log p\\*(x) − ELBO over the same lines, whose own log p\\* is not quite the entropy of the source."""
 
 CONVENTION = """The study's columns add a position's mean to a sequence's sum, and are those of one validation batch of 32 sequences. \
 *Dominates* says whether our distortion and our rate, in nats a sequence, are both below the printed row's{least}.
@@ -33,8 +44,9 @@ def page(study: Table, budget: Budget, found: Sequence[Summary], command: str) -
         f"# {study.title}, budget `{budget}`\n",
         f"    {command}\n",
         f"{ABOUT[budget]}\n",
-        MEASURED.format(table=study.name, budget=budget),
+        *_about_the_figures(study, budget, found),
         measured(found),
+        *_missing(study, budget, found),
     ]
     if any(one.printed for one in found):
         parts += ["## In the study's convention\n", CONVENTION.format(least=least), printed(found)]
@@ -43,10 +55,31 @@ def page(study: Table, budget: Budget, found: Sequence[Summary], command: str) -
     return "\n".join(parts)
 
 
+def _about_the_figures(study: Table, budget: Budget, found: Sequence[Summary]) -> list[str]:
+    if not found:
+        return []
+    gap = GAP if any(one.mean["gap"] is not None for one in found) else ""
+    told = MEASURED.format(sequences=f"{found[0].sequences:,}", table=study.name, budget=budget)
+    return [told, WORDS.format(samples=SMOKE_SAMPLES if budget == "smoke" else SAMPLES, gap=gap)]
+
+
+def _missing(study: Table, budget: Budget, found: Sequence[Summary]) -> list[str]:
+    """Which trainings of the table are not done yet."""
+    done = {(one.row, one.variant, seed) for one in found for seed in one.seeds}
+    wanted: dict[str, list[int]] = {}
+    for job in jobs(study, budget):
+        if (job.row, job.variant, job.seed) not in done:
+            wanted.setdefault(f"`{run_name(job.row, job.variant)}`", []).append(job.seed)
+    if not wanted:
+        return []
+    told = [f"{name} (seed {', '.join(map(str, seeds))})" for name, seeds in wanted.items()]
+    return [f"Not trained yet: {', '.join(told)}.\n"]
+
+
 def measured(found: Sequence[Summary]) -> str:
     """Our figures. Columns that no row has, such as the gap to an entropy that is not known, are left out."""
     gap = any(one.mean["gap"] is not None for one in found)
-    head = ["row", "run", "β", "free nats", "seeds", "distortion", "rate", "ELBO", "error", "importance bound"]
+    head = ["row", "run", "β", "free nats", "steps", "seeds", "distortion", "rate", "ELBO", "error", "importance bound"]
     head += ["gap"] if gap else ["bits/char"]
     head += ["rate a rung", "active units", "MI (cap)", "characters back", "parameters", "seconds"]
     return table(head, [_measured(one, gap) for one in found])
@@ -62,6 +95,7 @@ def _measured(one: Summary, gap: bool) -> list[str]:
         f"`{one.row}` {one.variant}",
         f"{one.beta:g}" if latent else "–",
         (f"{one.free_bits:g} a {one.free_bits_per}" if one.free_bits else "none") if latent else "–",
+        f"{one.steps:,}",
         str(len(one.seeds)),
         *(spread(name) for name in ("distortion", "rate", "elbo")),
         number(one.standard_error),
@@ -101,7 +135,7 @@ def language_model(study: Table, found: Sequence[Summary]) -> str:
     best = max((one for one in found if one.row == WITHOUT_LATENT), key=lambda one: one.valid_elbo)
     cost = best.mean["distortion"]
     assert cost is not None
-    told = f"`lm`, the same decoder without a latent, costs {cost:.2f} nats at rate 0"
+    told = f"`lm`, the same decoder without a latent, costs {cost:.2f} nats at rate 0 after {best.steps:,} steps{_behind(best, found)}"
     printed = [(row.label, row.printed) for row in study.rows if row.printed]
     if not printed:
         return f"{told}.\n"
@@ -109,3 +143,14 @@ def language_model(study: Table, found: Sequence[Summary]) -> str:
     rest = [label for label, row in printed if not row.dominated_by(cost, 0.0)]
     told += f": alone it has less of both than {', '.join(beaten)}" if beaten else ": alone it has less of both than no printed row"
     return told + (f", and more distortion than {', '.join(rest)}.\n" if rest else ".\n")
+
+
+def _behind(best: Summary, found: Sequence[Summary]) -> str:
+    """How far the other rows' best ELBO lies behind that of the decoder without a latent, or before it."""
+    others = [one for one in found if one.row != WITHOUT_LATENT and one.variant in ("elbo", LONGER)]
+    others.sort(key=lambda one: -(one.mean["elbo"] or 0.0))
+    if not others:
+        return ""
+    apart = [(one, (best.mean["elbo"] or 0.0) - (one.mean["elbo"] or 0.0)) for one in others]
+    ways = [(f"`{run_name(one.row, one.variant)}`", f"{abs(nats):.2f} {'behind' if nats > 0 else 'before'}") for one, nats in apart]
+    return f" (in ELBO {', '.join(f'{name} is {way}' for name, way in ways)})"
