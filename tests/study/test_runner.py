@@ -189,10 +189,8 @@ def test_what_the_decoder_without_a_latent_dominates_alone() -> None:
     latent = {"row": "rnn-map", "variant": "elbo"}, measured | {"distortion": 33.0, "rate": 5.0, "elbo": -38.0}
     lm, other = summaries(TABLE2, [_record(record, measured), _record(*latent)])
     text = page(TABLE2, "best", [lm, other], "textvae reproduce table2")
-    assert (
-        "costs 36.80 nats at rate 0 after 6 steps (in ELBO `rnn-map` is 1.20 behind): alone it has less of both than Hybrid (DLS), LVAE (5), and more distortion than RNN (FMP)"
-        in text
-    )
+    assert "costs 36.80 nats at rate 0 after 6 steps (in ELBO `rnn-map` is 1.20 behind): alone" in text
+    assert "alone it has less of both than Hybrid (DLS), LVAE (5), and more distortion than RNN (FMP)" in text
     assert "| no latent | `lm` elbo | – | – | 6 | 1 | 36.80 | 0.00 | −36.80 |" in text
     assert "On 9 sequences of test" in text and "K 100 samples" in text
     assert "Not trained yet: `lm longer` (seed 0), " in text and "`rnn-map` (seed 1, 2)" in text
