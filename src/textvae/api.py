@@ -25,6 +25,7 @@ from textvae.evaluation.posterior_means import terms_at_means
 from textvae.evaluation.report import Evaluation, evaluate
 from textvae.generation import Decode, Sampling, decode_beams, decode_greedy, decode_sampled, forbidden_tokens, prior_samples
 from textvae.latent_vectors import bottom_of, encode, interpolate_linear, interpolate_spherical
+from textvae.layering import dotted
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings, resolve
 from textvae.training import session
@@ -297,14 +298,15 @@ def train(
         KeyboardInterrupt: Ctrl-C or SIGTERM stopped it; `out` holds a checkpoint to resume from.
     """
     watching = (ProgressLine(),) if hooks is None else tuple(hooks)
+    _check_tables(settings)
+    flags = {("corpus" if name == "corpus_settings" else name): dict(value) for name, value in settings.items()}
     if resume:
         require(out is not None, "resume needs out, the folder of the run to go on with")
         assert out is not None
-        given = [name for name, value in {"corpus": corpus, "preset": preset, "config": config, **settings}.items() if value]
-        require(not given, f"a resumed run keeps its settings: leave out {', '.join(given)}")
+        named = {"corpus": corpus, "preset": preset, "config": config}
+        given = [*(name for name, value in named.items() if value), *dotted(flags)]
+        require(not given, f"a resumed run keeps its settings, its number of steps too: leave out {', '.join(given)}, or train a new run")
         return _finished(session.resume(out, watching), Path(out))
-    _check_tables(settings)
-    flags = {("corpus" if name == "corpus_settings" else name): dict(value) for name, value in settings.items()}
     if corpus is not None:
         flags["corpus"] = {**flags.get("corpus", {}), "path": _corpus_name(corpus)}
     resolved = resolve(preset, Path(config) if config else None, flags)

@@ -69,7 +69,8 @@ def lock(handle: int, wait: bool = True) -> None:
 def _cannot_write(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{path}: the disk is full; what stood there before is untouched: free some space and run again (training with --resume)"
-    return f"{path}: cannot be written ({error.strerror}): choose another one with --out, or change its permissions"
+    there = next((folder for folder in path.parents if folder.exists()), path.parent)
+    return f"{path} cannot be written, for {there} does not allow it ({error.strerror}): choose another --out, or change its permissions"
 
 
 def cache_folder() -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from textvae.errors import RunError
+from textvae.errors import CorpusError, RunError
 from textvae.study.records import Records
 from textvae.study.reproduce import page_command, reproduce_table, reproduce_table3
 from textvae.study.tables import Row, Table, jobs
@@ -32,20 +32,32 @@ TABLE = Table(
 
 def test_a_record_of_other_settings_is_never_replaced(tmp_path: Path) -> None:
     records, (there,) = Records(tmp_path), jobs(TABLE, "smoke", "words", rows=("lm",))
-    records.keep(there, {**there.to_dict(), "schema": 1, "identity": there.identity, "command": there.command})
+    kept = {**there.to_dict(), "schema": 1, "identity": there.identity, "commits": ["abc"], "test": {"corpus": "words"}}
+    records.keep(there, kept)
     before = records.path(there).read_bytes()
     for again in (reproduce_table, reproduce_table3):
-        with pytest.raises(RunError, match=r"lm-elbo-seed0.json holds a training of other settings \(textvae train words .*--corpus"):
+        with pytest.raises(RunError, match=r"lm-elbo-seed0.json holds a training on words, and this is others: give --corpus words"):
             again(TABLE, "smoke", tmp_path, "others")
     assert records.path(there).read_bytes() == before and not (tmp_path / "table2-smoke.md").exists()
+    records.keep(there, {**kept, "identity": "changed"})
+    with pytest.raises(RunError, match="a training of settings that have changed since commit abc: give another --out, or remove"):
+        reproduce_table(TABLE, "smoke", tmp_path, "words", rows=("lm",))
+
+
+def test_a_corpus_that_is_nowhere_is_told_once_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="tweets23 is neither a file, a folder, nor a built-in corpus"):
+        reproduce_table(TABLE, "smoke", tmp_path / "study", "tweets23")
+    assert not (tmp_path / "study").exists()
 
 
 def test_table_3_of_rows_that_do_not_use_their_latent_is_told(tmp_path: Path) -> None:
-    records, (job,) = Records(tmp_path), jobs(TABLE, "smoke", "words", rows=("ladder-3",))
+    corpus = tmp_path / "words.txt"
+    corpus.write_text("".join(f"{line}\n" for line in LINES))
+    records, (job,) = Records(tmp_path), jobs(TABLE, "smoke", str(corpus), rows=("ladder-3",))
     kept = {"schema": 1, "identity": job.identity, "valid": {"active_units": 0, "elbo": -9.0}}
     records.keep(job, {**job.to_dict(), **kept})
     with pytest.raises(RunError, match="no row of table2 that is trained uses its latent"):
-        reproduce_table3(TABLE, "smoke", tmp_path, "words", rows=("ladder-3",))
+        reproduce_table3(TABLE, "smoke", tmp_path, str(corpus), rows=("ladder-3",))
 
 
 def test_table_3_of_the_rows_that_are_trained(tmp_path: Path) -> None:

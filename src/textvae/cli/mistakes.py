@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, MissingArgumentError
 
 from textvae.errors import UserError
 
@@ -49,7 +49,10 @@ def _message(error: UserError | CycloptsError) -> str:
         return str(error)
     error.verbose = False
     words = ["textvae", *(error.command_chain or ())]
-    return f"{str(error).rstrip()} See `{' '.join(words)} --help`."
+    told = str(error).rstrip()
+    if isinstance(error, MissingArgumentError):
+        told = told.replace("requires an argument", "is missing, or has no value")
+    return f"{told} See `{' '.join(words)} --help`."
 
 
 def _of_the_machine(error: Exception) -> str | None:

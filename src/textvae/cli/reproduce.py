@@ -145,9 +145,11 @@ def _terminal(found: Sequence[Summary]) -> Table:
 
     from textvae.study.pages.markdown import number
 
-    table = Table(title="nats a sequence, on test; mean ± standard deviation over seeds", title_justify="left")
-    for name in ("row", "run", "seeds", "distortion", "rate", "ELBO", "bound", "gap", "printed ELBO in nats", "dominates"):
-        table.add_column(name, justify="left" if name in ("row", "run") else "right")
+    title = "nats a sequence, on test; mean ± standard deviation over seeds; printed: the study's ELBO in nats"
+    table = Table(title=title, title_justify="left")
+    for name in ("row", "run", "seeds", "distortion", "rate", "ELBO", "bound", "gap", "printed", "dominates"):
+        words = name in ("row", "run")
+        table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")  # no figure is cut
     for one in found:
         cells = [number(one.mean[name], 2, one.sd[name]) for name in ("distortion", "rate", "elbo", "importance_bound", "gap")]
         beaten = {True: "yes", False: "no", None: "–"}[one.dominates]

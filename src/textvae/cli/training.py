@@ -50,7 +50,7 @@ def train(
         require(out is None and not resume, "--profile trains nothing and writes nothing: leave out --out and --resume")
         _print_profile(corpus, preset, config, settings)
         return
-    require(out is not None, "--out requires an argument: the folder of the run")
+    require(out is not None, "--out is missing, or has no value: the folder of the run")
     assert out is not None
     settings["corpus_settings"] = settings.pop("corpus", {})
     try:

@@ -72,15 +72,22 @@ def load_corpus(settings: CorpusSettings, seed: int = 0) -> Corpus:
         from textvae.data.sentiment140 import load_sentiment140
 
         return load_sentiment140(settings)
+    require_corpus(name)
     path = Path(name)
-    if not name or not os.path.exists(path):  # unlike Path.exists, false also for a name too long to be a file's
-        raise CorpusError(_not_found(name))
     if path.is_dir():
         if settings.column is not None:
             raise CorpusError(f"{name}: column {settings.column!r} was asked for, but the files of a folder have no columns")
         splits, notices = read_splits(path)
         return Corpus(name, splits, notices=notices)
     return _split(name, *read_lines(path, settings.column))
+
+
+def require_corpus(name: str) -> None:
+    """Raise `CorpusError` for a name that is neither a built-in nor a file or folder that is there."""
+    if name in (*SOURCES, *TEXTS):
+        return
+    if not name or not os.path.exists(name):  # unlike Path.exists, false also for a name too long to be a file's
+        raise CorpusError(_not_found(name))
 
 
 def _draw_splits(source: Source, settings: CorpusSettings, seed: int) -> Corpus:

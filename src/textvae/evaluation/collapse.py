@@ -7,10 +7,10 @@ from collections.abc import Sequence
 SILENT_RUNG = 0.1
 """A rung that carries fewer nats than this says nothing about the text."""
 
-REMEDIES = (
-    "objective.free_bits, objective.schedule cyclical or a longer objective.warmup, objective.beta below 1, "
-    "model.decoder.word_dropout, a smaller model.decoder.hidden"
-)
+DECODER_REMEDIES = "model.decoder.word_dropout, a smaller model.decoder.hidden"
+"""The settings that make a decoder ask z."""
+
+REMEDIES = f"objective.free_bits, objective.schedule cyclical or a longer objective.warmup, objective.beta below 1, {DECODER_REMEDIES}"
 """The settings that help against collapse."""
 
 
@@ -24,9 +24,14 @@ def collapse_warning(rates_per_rung: Sequence[float], active_units: int) -> str 
         return None
     rungs = len(rates_per_rung)
     silent = [i for i, rate in enumerate(rates_per_rung, 1) if rate < SILENT_RUNG]
-    if len(silent) == rungs or active_units == 0:
+    if len(silent) == rungs:
         measured = f"{sum(rates_per_rung):.2f} nats, {active_units} active units"
         what = f"the latent has collapsed ({measured}): z says next to nothing about the text"
+    elif active_units == 0:
+        return (
+            f"no unit of the latent moves with the text, though its rate is {sum(rates_per_rung):.2f} nats: what free bits allow it says "
+            f"nothing with; what helps: more training.steps, {DECODER_REMEDIES}"
+        )
     elif silent:
         names = " and ".join(f"rung {i} ({rates_per_rung[i - 1]:.2f} nats)" for i in silent)
         what = f"of {rungs} rungs (1 is the bottom) {names} {'has' if len(silent) == 1 else 'have'} collapsed"

@@ -57,15 +57,19 @@ class Records:
         return record if same else None
 
     def refuse_others(self, jobs: Iterable[Job]) -> None:
-        """Raise `RunError` where a job's record is of other settings: what took hours to train is not replaced."""
+        """Raise `RunError` where a job's record is of another corpus or other settings: what took hours to train is not replaced."""
         for job in jobs:
             path = self.path(job)
-            if path.exists() and self.find(job) is None:
-                there = json.loads(path.read_text(encoding="utf-8"))["command"]
-                raise RunError(
-                    f"{path} holds a training of other settings ({there}; here {job.command}): "
-                    "give the same --corpus, or another --out, or remove the file to train its row again"
-                )
+            if not path.exists() or self.find(job) is not None:
+                continue
+            record = json.loads(path.read_text(encoding="utf-8"))
+            there, here = record["test"]["corpus"], Path(job.settings.corpus.path).name
+            if there != here:
+                raise RunError(f"{path} holds a training on {there}, and this is {here}: give --corpus {there}, or another --out")
+            raise RunError(
+                f"{path} holds a training of settings that have changed since commit {record['commits'][-1]}: "
+                "give another --out, or remove the file to train its row again"
+            )
 
     def has_model(self, job: Job) -> bool:
         """Whether a job is done and its whole model is still here: records travel with a repository, runs do not."""

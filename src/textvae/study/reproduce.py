@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import textvae
 from textvae.config import require
+from textvae.data.corpora import require_corpus
 from textvae.errors import RunError
 from textvae.evaluation.text.diversity import sentence_bleu
 from textvae.storage import write_atomically, write_json
@@ -50,10 +51,11 @@ def reproduce_table(
     """
     require(seeds is None or seeds >= 1, f"seeds is {seeds}: must be at least 1")
     require(processes is None or processes >= 1, f"processes is {processes}: must be at least 1")
-    wanted = jobs(table, budget, corpus)
-    Records(out).refuse_others(wanted)
+    wanted, now = jobs(table, budget, corpus), jobs(table, budget, corpus, tuple(rows), seeds)
+    Records(out).refuse_others(now)
+    check_corpora(now)
     try:
-        finish(jobs(table, budget, corpus, tuple(rows), seeds), out, processes, progress)
+        finish(now, out, processes, progress)
     finally:  # what is done is shown, whatever became of the rest
         found = write_page(table, budget, out, wanted, corpus)
     return found
@@ -69,6 +71,12 @@ def write_page(table: Table, budget: Budget, out: Path, wanted: Sequence[Job], c
     told = {"schema": 1, "table": table.name, "budget": budget, "command": command, "rows": [one.to_dict() for one in found]}
     write_json(out / f"{table.name}-{budget}.json", told)
     return found
+
+
+def check_corpora(wanted: Iterable[Job]) -> None:
+    """Raise `CorpusError` where the lines of a job are nowhere: told once, before anything starts."""
+    for path in dict.fromkeys(job.settings.corpus.path for job in wanted):
+        require_corpus(path)
 
 
 def page_command(what: str, budget: Budget, corpus: str | None, rows: Sequence[str] = ()) -> str:
@@ -111,6 +119,7 @@ def reproduce_table3(
     sentence_bleu()  # what is missing is told before hours of training
     wanted = [job for job in jobs(table, budget, corpus, tuple(rows), seeds=1) if job.variant in ("elbo", LONGER, PIECES)]
     Records(out).refuse_others(wanted)
+    check_corpora(wanted)
     by_identity = {job.identity: job for job in wanted}
     found = finish(wanted, out, processes, progress)
     pieces = [record for record in found if record["variant"] == PIECES]

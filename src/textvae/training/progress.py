@@ -23,8 +23,7 @@ class ProgressLine(Hook):
         self._bar = Progress(
             SpinnerColumn(),
             BarColumn(bar_width=10),  # all of it fits into 80 columns
-            TextColumn("{task.completed}/{task.total} steps"),
-            TextColumn("left"),
+            TextColumn("{task.completed}/{task.total} steps, left"),
             TimeRemainingColumn(elapsed_when_finished=False),
             TextColumn("{task.fields[terms]}"),
             console=self.console,

@@ -151,6 +151,10 @@ class RunFolder:
             raise RunError(f"{self.path} does not exist: give the folder of a run that `textvae train` wrote")
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
+        except NotADirectoryError:
+            raise RunError(
+                f"{self.path} is a file, not a run: give the folder of a run that `textvae train` wrote, before a corpus"
+            ) from None
         except FileNotFoundError:
             raise RunError(f"{self.path} is not a run, it has no {name}: give the folder of a run that `textvae train` wrote") from None
         except (ValueError, OSError) as error:
