@@ -20,7 +20,7 @@ from textvae.study.records import Records
 from textvae.study.runner import Progress, finish
 from textvae.study.summaries import Summary, best_first, best_without_latent, summaries
 from textvae.study.table3 import table3, table3_markdown
-from textvae.study.tables import LONGER, PIECES, Table, jobs
+from textvae.study.tables import LONGER, Table, jobs
 
 
 def reproduce_table(
@@ -117,13 +117,12 @@ def reproduce_table3(
         UserError, KeyboardInterrupt: as `reproduce_table`.
     """
     sentence_bleu()  # what is missing is told before hours of training
-    wanted = [job for job in jobs(table, budget, corpus, tuple(rows), seeds=1) if job.variant in ("elbo", LONGER, PIECES)]
+    wanted = [job for job in jobs(table, budget, corpus, tuple(rows), seeds=1) if job.variant in ("elbo", LONGER)]
     Records(out).refuse_others(wanted)
     check_corpora(wanted)
     by_identity = {job.identity: job for job in wanted}
     found = finish(wanted, out, processes, progress)
-    pieces = [record for record in found if record["variant"] == PIECES]
-    best = [*best_first(found)[:BEST_ROWS], *pieces, best_without_latent(found)]
+    best = [*best_first(found)[:BEST_ROWS], best_without_latent(found)]
     shown = [by_identity[record["identity"]] for record in best if record is not None]
     if not shown:
         raise RunError(f"no row of {table.name} that is trained uses its latent: there is nothing to show; train other --rows, or lm")

@@ -23,12 +23,11 @@ two of them differ by less than their errors; what another seed would change, on
 """
 
 WORDS = """DLS and FMP are the study's dense latent space and feature map. The run `elbo` is the row's best ELBO; `dominating` has \
-other settings, chosen on valid, for less distortion *and* less rate than the printed row; `longer` more steps; `pieces` byte-pair pieces \
-of words instead of characters; `self-fed` a decoder that reads its own symbols; `free-N` N free nats. *Free nats* cost nothing: a rate a \
-little above or below them is what was asked for, not found. *Rate a rung* and *active units* go from the bottom rung to the top one. \
-*MI* is the mutual information of z and x, an estimate that cannot exceed its cap, log N. *Characters back* are those of a line that \
-stand at the same place in its greedy reconstruction; without a latent that is one string for all lines. The importance bound is of \
-K {samples} samples.{gap}
+other settings, chosen on valid, for less distortion *and* less rate than the printed row; `longer` more steps; `self-fed` a decoder that \
+reads its own symbols; `free-N` N free nats. *Free nats* cost nothing: a rate a little above or below them is what was asked for, not \
+found. *Rate a rung* and *active units* go from the bottom rung to the top one. *MI* is the mutual information of z and x, an estimate \
+that cannot exceed its cap, log N. *Characters back* are those of a line that stand at the same place in its greedy reconstruction; \
+without a latent that is one string for all lines. The importance bound is of K {samples} samples.{gap}
 """
 
 GAP = """ *Gap* is the mean of log p\\*(x) − ELBO over the same lines, whose own log p\\* is not quite the entropy of the source."""
