@@ -83,7 +83,8 @@ def test_a_closing_terminal_ends_the_trainings_too(tmp_path: Path) -> None:
     """Hanging up is an interruption: what is under way is saved, and nothing trains on unseen."""
     long = job(0, steps=100_000, evaluate_every=2)
     code = (
-        "import json, sys, pathlib\n"
+        "import json, signal, sys, pathlib\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # whatever the tests run under, nohup for one
         "from textvae.study.jobs import Job\n"
         "from textvae.study.runner import finish\n"
         "finish([Job.from_dict(json.loads(sys.argv[1]))], pathlib.Path(sys.argv[2]))\n"
@@ -91,12 +92,15 @@ def test_a_closing_terminal_ends_the_trainings_too(tmp_path: Path) -> None:
     words = [sys.executable, "-c", code, json.dumps(long.to_dict()), str(tmp_path)]
     metrics = Records(tmp_path).run(long) / "metrics.jsonl"
     with subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True) as process:
-        deadline = time.monotonic() + 120
-        while not metrics.exists():
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(signal.SIGHUP)
-        process.communicate(timeout=60)
+        try:
+            deadline = time.monotonic() + 120
+            while not metrics.exists():
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(signal.SIGHUP)
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert b"holds a checkpoint to resume from" in (tmp_path / "runs/table1/smoke" / f"{long.name}-{long.identity}.log").read_bytes()
 
 
