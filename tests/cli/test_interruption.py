@@ -138,7 +138,7 @@ def test_memory_that_runs_out_in_a_step(textvae: Command, corpus: Path, tmp_path
 
     monkeypatch.setattr(trainer.LossOfBatch, "forward", step)
     told = textvae("train", corpus, "--out", tmp_path / "run", "--steps", 5, *TINY).refused()
-    assert "memory ran out with batches of 8 lines: lower training.batch" in told
+    assert "memory ran out with batches of 8 lines: train a new run with a lower training.batch" in told
 
 
 def test_memory_that_runs_out_elsewhere(textvae: Command, run: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
