@@ -198,7 +198,7 @@ def fingerprint_of(table: TokenTable) -> str:
     digest = blake2b(digest_size=8)
     for numbers in (table.tokens, table.offsets):
         for first in range(0, len(numbers), HASHED):
-            digest.update(numbers[first : first + HASHED].astype(np.int64))
+            digest.update(numbers[first : first + HASHED].astype(np.int64).data)
     return digest.hexdigest()
 
 
