@@ -68,7 +68,7 @@ def gap_against_rate(folder: Path, name: str, records: Sequence[Record]) -> None
         )
         axis.set_yscale("log")
         plain_ticks(axis)
-        gaps = [record["test"]["gap"] for record in known]
+        gaps = [record["test"]["gap"] for record in known if record["test"]["rate"] <= RATES * entropy] or [1.0]
         axis.set_ylim(min(0.05, 0.8 * max(min(gaps), 0.001)), max(1.0, 1.25 * max(gaps)))
         axis.set(xlim=(0, RATES * entropy), xlabel=RATE_AXIS, ylabel=f"gap: log p*(x) − ELBO, {NATS} (log scale)")
         beyond = {run_name(record["row"], record["variant"]) for record in known if record["test"]["rate"] > RATES * entropy}
