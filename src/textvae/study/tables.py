@@ -230,7 +230,7 @@ TABLE2 = Table(
 
 def _larger(**layers: Any) -> Mapping[str, Changes]:
     """A row for 10,000 steps with a wider decoder and little dropout: each of these lines is seen six times only."""
-    decoder = {"hidden": 384, "dropout": 0.05}
+    decoder = {"hidden": 512, "dropout": 0.05}
     return {LONGER: {"training": {"steps": 10_000}, "model": {"decoder": decoder, **layers}}}
 
 
