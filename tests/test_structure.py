@@ -25,8 +25,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("settings", "layering", "descriptions", "presets"),
     ("generation", "latent_vectors"),
     ("evaluation",),
-    ("training",),
-    ("hub",),
+    ("training", "hub"),
     ("api",),
     ("sklearn_transformer", "study", "serve", "doctor", "plots"),
     ("cli",),
@@ -109,6 +108,9 @@ HEAVY = {"torch", "matplotlib", "pyarrow", "tokenizers", "sklearn", "huggingface
         "from textvae.architectures import architectures; [a.settings() for a in architectures().values()]",
         "import textvae.data.corpora, textvae.data.batches, textvae.data.tokenizers",
         "import textvae.cli",
+        "from textvae.cli import main; main(['evaluate', '/nowhere'])",
+        "from textvae.cli import main; main(['train', '/nowhere.txt', '--out', '/nowhere'])",
+        "from textvae.cli import main; main(['train', 'messages', '--out', '/nowhere', '--start-from', '/nowhere'])",
     ],
 )
 def test_what_must_start_fast_loads_nothing_heavy(statement: str) -> None:

@@ -27,11 +27,12 @@ from textvae.generation import Decode, Sampling, decode_beams, decode_greedy, de
 from textvae.latent_vectors import bottom_of, encode, interpolate_linear, interpolate_spherical
 from textvae.layering import dotted
 from textvae.model.text_model import LatentTextModel
-from textvae.settings import RunSettings, resolve
+from textvae.settings import RunSettings
 from textvae.training import session
 from textvae.training.hooks import Hook
 from textvae.training.progress import ProgressLine
 from textvae.training.run_folder import RunFolder
+from textvae.training.starting import run_settings
 
 Device = Literal["cpu", "cuda"]
 """Where a loaded model computes."""
@@ -104,10 +105,7 @@ class TextVAE:
         """
         require(device in get_args(Device), f"device is {device!r}: must be one of {', '.join(get_args(Device))}")
         require(device != "cuda" or torch.cuda.is_available(), "device is 'cuda', but torch sees no GPU here: leave it out for the CPU")
-        # A local folder first: asking the hub for a mistyped one takes long without a network.
-        if hub.is_hub_name(str(name)) and not Path(name).exists() and not Path(name).parent.exists():
-            name = hub.fetch(str(name))
-        folder = RunFolder(name)
+        folder = RunFolder(hub.located(name))
         config, tokenizer = folder.load()
         model = config.build()
         folder.load_weights(model)
@@ -309,7 +307,7 @@ def train(
         return _finished(session.resume(out, watching), Path(out))
     if corpus is not None:
         flags["corpus"] = {**flags.get("corpus", {}), "path": _corpus_name(corpus)}
-    resolved = resolve(preset, Path(config) if config else None, flags)
+    resolved = run_settings(preset, Path(config) if config else None, flags)
     folder = Path(out) if out is not None else _free_folder(resolved)
     return _finished(session.start(resolved, folder, watching), folder)
 

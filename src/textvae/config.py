@@ -234,6 +234,9 @@ class TrainingSettings:
     minutes: float | None = None
     """Wall-clock budget: throughput is measured in the first seconds, the number of steps fixed from it."""
 
+    start_from: str | None = None
+    """A run (its folder, or user/model on the hub) whose weights training starts with; its tokenizer and longest line are taken too."""
+
     batch: int = 64
     """Sequences in a batch."""
 

@@ -14,6 +14,16 @@ def is_hub_name(name: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
 
 
+def located(name: str | Path) -> Path:
+    """The folder of a run: a local one, else that of `user/model` on the hub, downloaded; raises `RunError` where that is not there.
+
+    A local name that is no run is returned as it stands, for `RunFolder` to tell of.
+    """
+    # A local folder first: asking the hub for a mistyped one takes long without a network.
+    local = Path(name).exists() or Path(name).parent.exists()
+    return Path(name) if local or not is_hub_name(str(name)) else fetch(str(name))
+
+
 def fetch(name: str) -> Path:
     """Download a published run and return its folder; raises `RunError` where there is none or no network."""
     from huggingface_hub import snapshot_download

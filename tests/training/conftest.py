@@ -87,6 +87,9 @@ class Recorder(Hook):
     def __init__(self) -> None:
         self.told: list[tuple[str, Any]] = []
 
+    def on_ready(self, facts: dict[str, Any]) -> None:
+        self.told.append(("ready", facts))
+
     def on_start(self, steps: int, done: int) -> None:
         self.told.append(("start", (steps, done)))
 

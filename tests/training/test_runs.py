@@ -67,7 +67,10 @@ def test_a_run_is_a_folder_with_all_its_files(settings: Any, recorder: Any, metr
     assert [{k: v for k, v in told.items() if k != "seconds"} for told in recorder.all("evaluation")] == records
     (end,) = recorder.all("end")
     best = min(records, key=lambda record: record["valid"]["loss"])
-    assert end["steps"] == 12 and end["kept_step"] == best["step"]
+    assert end["steps"] == 12 and end["kept_step"] == best["step"] and end["valid"] == best["valid"]
+    (facts,) = recorder.all("ready")
+    assert (facts["lines"], facts["max_length"], facts["tokens"], facts["architecture"]) == (31, 7, "characters", "ladder")
+    assert facts["device"] == "cpu" and facts["start_from"] is None
     for record in records:
         valid = record["valid"]
         assert valid["elbo"] == pytest.approx(-valid["distortion"] - valid["rate"])
@@ -248,8 +251,10 @@ def test_without_a_budget_there_is_a_default(settings: Any) -> None:
 def test_a_collapse_is_told_and_stands_in_the_card(settings: Any, recorder: Any, tmp_path: Path) -> None:
     collapsing = settings("rnn", objective={"beta": 50.0, "schedule": "constant"}, training={"steps": 80, "evaluate_every": 10})
     session.start(collapsing, tmp_path / "run", [recorder])
-    (warning,) = recorder.all("warning")
-    assert "the latent has collapsed" in warning and "objective.free_bits" in warning
+    warnings = recorder.all("warning")
+    assert len(warnings) == 2, "once when it is seen, once of the weights that were kept"
+    assert all("the latent has collapsed" in warning and "objective.free_bits" in warning for warning in warnings)
+    assert [event for event, _ in recorder.told][-3:] == ["end", "warning", "stop"]
     assert "> **Collapse:** the latent has collapsed" in (tmp_path / "run" / "README.md").read_text()
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-import textvae
+from textvae.cli.loading import loaded
 from textvae.cli.output import note, print_columns, print_json, print_lines, print_table, progress, shown
 from textvae.config import CorpusSettings
 from textvae.errors import ConfigError, CorpusError, did_you_mean
@@ -74,7 +74,7 @@ def evaluate(
     """
     from textvae.evaluation.table import evaluation_table
 
-    vae = textvae.load(run, device)
+    vae = loaded(run, device)
     with progress() as report:
         found = vae.evaluate(corpus, split=split, importance_samples=importance_samples, column=column, seed=seed, progress=report)
     if json:
@@ -120,7 +120,7 @@ def sample(
     json
         Print a JSON list.
     """
-    vae = textvae.load(run, device)
+    vae = loaded(run, device)
     strings = vae.samples(n, temperature=temperature, top_k=top_k, top_p=top_p, beams=beams, seed=seed)
     if json:
         print_json(list(strings))
@@ -161,7 +161,7 @@ def reconstruct(
     if bool(texts) == (input is not None):
         raise ConfigError("reconstruct takes texts, or a file of them with --input: give one of the two")
     lines = list(texts) if input is None else _lines(input, column)
-    rows = textvae.load(run, device).reconstructions(lines, beams)
+    rows = loaded(run, device).reconstructions(lines, beams)
     if json:
         print_json([asdict(row) for row in rows])
         return
@@ -201,7 +201,7 @@ def interpolate(
     json
         Print a JSON list.
     """
-    strings = textvae.load(run, device).interpolate(start, end, steps, path)
+    strings = loaded(run, device).interpolate(start, end, steps, path)
     if json:
         print_json(strings)
     else:
@@ -229,7 +229,7 @@ def encode(run: str, input: Input, /, *, out: Path, column: str | None = None, d
 
     check_suffix(out)
     lines = _lines(input, column)
-    vectors = textvae.load(run, device).encode(lines)
+    vectors = loaded(run, device).encode(lines)
     write_vectors(out, vectors, lines)
     note(f"{out} holds {len(vectors):,} vectors of {vectors.shape[1]} numbers")
 
@@ -254,7 +254,7 @@ def decode(run: str, vectors: Path, /, *, beams: int = 1, device: Device = "cpu"
     from textvae.cli.vectors import read_vectors
 
     z = read_vectors(vectors)
-    strings = textvae.load(run, device).decode(z, beams)
+    strings = loaded(run, device).decode(z, beams)
     if json:
         print_json(strings)
     else:
@@ -293,7 +293,7 @@ def score(
         Print a JSON list.
     """
     lines = _lines(input, column)
-    vae = textvae.load(run, device)
+    vae = loaded(run, device)
     with progress() as report:
         rows = vae.score(lines, importance_samples, seed, report)
     if json:

@@ -20,7 +20,13 @@ from textvae.descriptions import ModelSetting, describe, model_fields
 from textvae.layering import dotted, nested
 from textvae.settings import resolve, to_dict
 
-SHORT = {"training.steps": "--steps", "training.epochs": "--epochs", "training.minutes": "--minutes", "corpus.column": "--column"}
+SHORT = {
+    "training.steps": "--steps",
+    "training.epochs": "--epochs",
+    "training.minutes": "--minutes",
+    "training.start_from": "--start-from",
+    "corpus.column": "--column",
+}
 """Settings that have a short flag as well."""
 
 GROUPS = {name: Group(f"{name.title()} settings", sort_key=10 + i) for i, name in enumerate(("training", "objective", "model", "corpus"))}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import textvae
 from textvae.cli.flags import Flags, given
+from textvae.cli.loading import check_training
 from textvae.cli.output import print_columns
 from textvae.config import require
 
@@ -52,6 +53,7 @@ def train(
         return
     require(out is not None, "--out is missing, or has no value: the folder of the run")
     assert out is not None
+    check_training(corpus, preset, config, out, resume, settings)
     settings["corpus_settings"] = settings.pop("corpus", {})
     try:
         vae = textvae.train(corpus, preset=preset, config=config, out=out, resume=resume, **settings)
@@ -64,12 +66,12 @@ def train(
 
 
 def _print_profile(corpus: str | None, preset: str | None, config: Path | None, settings: dict[str, Any]) -> None:
-    from textvae.settings import resolve
     from textvae.training.profile import profile_rows, profile_training
+    from textvae.training.starting import run_settings
 
     if corpus is not None:
         settings["corpus"] = {**settings.get("corpus", {}), "path": corpus}
-    print_columns(profile_rows(profile_training(resolve(preset, config, settings))))
+    print_columns(profile_rows(profile_training(run_settings(preset, config, settings))))
 
 
 def _tell_what_next(vae: TextVAE, out: Path) -> None:

@@ -60,6 +60,8 @@ class Job:
         told = to_dict(self.settings)
         told["corpus"]["path"] = Path(told["corpus"]["path"]).name
         del told["training"]["graphs"]
+        if told["training"]["start_from"] is None:  # so that records from before there was such a setting stand
+            del told["training"]["start_from"]
         text = json.dumps([told, self.importance_samples], sort_keys=True)
         return blake2b(text.encode(), digest_size=6).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Hooks: what may happen around the loop. Eight no-op methods are the whole interface."""
+"""Hooks: what may happen around the loop. Nine no-op methods are the whole interface."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ class StepRecord:
 class Hook(ABC):
     """Something that watches a training run. Override what you need; nothing here does anything."""
 
+    def on_ready(self, facts: dict[str, Any]) -> None:
+        """Corpus and model are there.
+
+        `facts` holds `corpus`, `lines` (of train), `max_length` in `tokens` (characters, words, …), `vocabulary`, `architecture`,
+        `parameters`, `device` and `start_from` (a run, or None).
+        """
+
     def on_start(self, steps: int, done: int) -> None:
         """Training starts, or goes on after `done` of its steps."""
 
@@ -52,7 +59,7 @@ class Hook(ABC):
         """The user asked to stop; the checkpoint is written."""
 
     def on_end(self, summary: dict[str, Any]) -> None:
-        """Training is over; `summary` holds `steps`, `seconds` and `kept_step`, the step whose weights were kept."""
+        """Training is over; `summary` holds `steps`, `seconds`, `kept_step` (whose weights were kept) and `valid`, their metrics."""
 
     def on_stop(self) -> None:
         """Training stopped, whatever happened: it ended, was interrupted or failed. The last call of all."""

@@ -32,6 +32,13 @@ class MetricsLog:
                 break
         return records
 
+    def of(self, step: int) -> dict[str, Any]:
+        """The evaluation at a step; raises `KeyError` where there was none."""
+        for record in self.read():
+            if record["step"] == step:
+                return record
+        raise KeyError(step)
+
     def cut_after(self, step: int) -> None:
         """Forget what came after a step: a resumed run writes it again."""
         kept = [json.dumps(record) for record in self.read() if record["step"] <= step]

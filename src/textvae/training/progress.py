@@ -35,6 +35,14 @@ class ProgressLine(Hook):
         self._told: set[str] = set()
         self._began = (0.0, 0)
 
+    def on_ready(self, facts: dict[str, Any]) -> None:
+        """Say what is trained on what."""
+        start = f", from the weights of {facts['start_from']}" if facts["start_from"] else ""
+        self._print(
+            f"{facts['corpus']}: {facts['lines']:,} training lines of up to {facts['max_length']} {facts['tokens']}, "
+            f"{facts['vocabulary']:,} symbols; {facts['architecture']}: {facts['parameters']:,} parameters on {facts['device']}{start}"
+        )
+
     def on_start(self, steps: int, done: int) -> None:
         """Show the bar."""
         self._began = (time.perf_counter(), done)
@@ -57,34 +65,33 @@ class ProgressLine(Hook):
         total = self._bar.tasks[0].total or 1
         done = max(1, metrics["step"] - before)
         left = (now - began) / done * max(0, total - metrics["step"])
-        self.console.print(
+        self._print(
             f"step {metrics['step']:>6}/{total:.0f}  {_clock(now - began)} (left {_clock(left)})  valid ELBO {valid['elbo']:.2f} = "
             f"-({_terms(valid['distortion'], valid['rate_per_rung'])}) nats  β {metrics['beta']:.2f}  "
-            f"active units {sum(valid['active_units_per_rung'])}",
-            highlight=False,
-            markup=False,
-            emoji=False,
-            soft_wrap=True,
+            f"active units {sum(valid['active_units_per_rung'])}"
         )
 
     def on_warning(self, message: str) -> None:
         """Print a warning the first time it is told."""
         if message not in self._told:
             self._told.add(message)
-            self.console.print(f"note: {message}", style="yellow", highlight=False, markup=False, emoji=False, soft_wrap=True)
+            self._print(f"note: {message}", style="yellow")
 
     def on_end(self, summary: dict[str, Any]) -> None:
-        """Say what was done."""
-        self.console.print(
-            f"done: {summary['steps']} steps in {_clock(summary['seconds'])}; kept the weights of step {summary['kept_step']}",
-            highlight=False,
-            markup=False,
-            emoji=False,
+        """Say what was done, and how good the weights are that were kept."""
+        kept = summary["valid"]
+        self._print(
+            f"done: {summary['steps']} steps in {_clock(summary['seconds'])}; kept the weights of step {summary['kept_step']}: "
+            f"valid ELBO {kept['elbo']:.2f}, rate {kept['rate']:.2f}"
         )
 
     def on_stop(self) -> None:
         """Leave the terminal as it was, whatever stopped the training."""
         self._bar.stop()
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        """A line as it stands, however wide the terminal is, and whatever brackets or colons a user's text has."""
+        self.console.print(text, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _terms(distortion: float, rates: list[float]) -> str:

@@ -1,4 +1,7 @@
-"""A run is a folder: settings, tokenizer, weights, training state, metrics and a model card (DESIGN, section 5)."""
+"""A run is a folder: settings, tokenizer, weights, training state, metrics and a model card (DESIGN, section 5).
+
+Torch is imported where weights are: a mistyped folder is told of at once.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -20,10 +23,11 @@ from textvae.config import SCHEMA_VERSION
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError, RunError, UserError
-from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings, from_dict, to_dict
 from textvae.storage import write_json
-from textvae.training.checkpoint import read_tensors
+
+if TYPE_CHECKING:
+    from textvae.model.text_model import LatentTextModel
 
 TRAINING_STATE = ("training.safetensors", "training.json")
 """What only going on with a run needs."""
@@ -68,6 +72,11 @@ class RunFolder:
     def exists(self) -> bool:
         """Whether a run stands here."""
         return (self.path / "config.json").exists()
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a training state to go on from stands here."""
+        return (self.path / "training.safetensors").exists()
 
     def claim(self) -> None:
         """Make sure that a new run overwrites nothing here; raises `RunError` where a run, or a file named like a run's, stands already."""
@@ -136,6 +145,8 @@ class RunFolder:
 
     def load_weights(self, model: LatentTextModel) -> None:
         """Put the kept weights into the model; raises `RunError` where they do not fit."""
+        from textvae.training.checkpoint import read_tensors
+
         tensors, _ = read_tensors(self.path / "weights.safetensors")
         try:
             model.load_state_dict(tensors)

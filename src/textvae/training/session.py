@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,6 +22,7 @@ from textvae.training.memory import memory_told
 from textvae.training.model_card import write_card
 from textvae.training.objective import check_objective
 from textvae.training.run_folder import RunConfig, RunFolder, fingerprint_of
+from textvae.training.starting import StartingRun
 from textvae.training.step import check_recording
 from textvae.training.trainer import Trainer
 
@@ -62,9 +64,12 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
             f"{folder.path}: the training lines of {config.settings.corpus.path} are not those the run began with: "
             "put the old file back, or train a new run"
         )
-    torch.manual_seed(config.settings.training.seed)
     settings = config.settings
-    trainer = Trainer(config.build(), data, settings.objective, settings.training, config.steps, folder.path, hooks)
+    torch.manual_seed(settings.training.seed)
+    model = config.build()
+    if not folder.has_checkpoint and (start := StartingRun.of(settings)):
+        start.give_weights(model, settings)
+    trainer = Trainer(model, data, settings.objective, settings.training, config.steps, folder.path, hooks)
     trainer.resume()
     if trainer.position.finished and is_main_process():
         Hooks(tuple(hooks)).on_warning(f"{folder.path} is done already: there is nothing to go on with")
@@ -77,11 +82,14 @@ def prepared_model(settings: RunSettings, hooks: Sequence[Hook] = ()) -> tuple[P
     Raises:
         UserError: anything the user can mend about the corpus or the settings.
     """
-    data = _prepared(settings, hooks)
+    start = StartingRun.of(settings)
+    data = _prepared(settings, hooks, start.tokenizer, start.config.max_length) if start else _prepared(settings, hooks)
     torch.manual_seed(settings.training.seed)
     config = RunConfig(settings, data.tokenizer.vocabulary_size, data.max_length, fingerprint_of(data.tables["train"]), 0)
     with memory_told(TOO_LARGE):
         model = config.build()
+        if start:
+            start.give_weights(model, settings)
         _check(settings, model)
     return data, model, config
 
@@ -103,11 +111,27 @@ def _check(settings: RunSettings, model: LatentTextModel) -> None:
     check_recording(settings.training, device)
 
 
+def _facts(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
+    """What is trained on what, as `Hook.on_ready` tells it."""
+    return {
+        "corpus": trainer.data.corpus.name,
+        "lines": len(trainer.data.tables["train"]),
+        "max_length": config.max_length,
+        "tokens": trainer.data.tokenizer.kind,
+        "vocabulary": config.vocabulary_size,
+        "architecture": config.settings.architecture,
+        "parameters": trainer.model.parameter_count,
+        "device": str(trainer.engine.device),
+        "start_from": config.settings.training.start_from,
+    }
+
+
 def _train(folder: RunFolder, config: RunConfig, trainer: Trainer) -> bool:
+    trainer.hooks.on_ready(_facts(config, trainer))
     position = trainer.fit()
     if is_main_process():
         folder.save_environment(str(trainer.model.device), position.seconds)
         if position.finished:
-            kept = [record for record in trainer.metrics.read() if record["step"] == position.best_step]
-            write_card(folder.path, config, trainer.model.parameter_count, kept[-1], position.seconds)
+            kept = trainer.metrics.of(position.best_step)
+            write_card(folder.path, config, trainer.model.parameter_count, kept, position.seconds)
     return position.finished

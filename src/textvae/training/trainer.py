@@ -267,11 +267,17 @@ class Trainer:
         if self.engine.rank == 0:
             self.metrics.append(metrics)
         self.hooks.on_evaluation(metrics)
-        if metrics["beta"] >= self.objective.beta > 0 and seen.rate_per_rung:
-            warning = collapse_warning(seen.rate_per_rung, sum(seen.active_units_per_rung))
-            if warning and not self.collapsed:  # the numbers in it change with every look: it is told once
+        if metrics["beta"] >= self.objective.beta:
+            warning = self._collapse(metrics["valid"])
+            if warning and not self.collapsed:  # the numbers in it change with every look: it is told once, and once more at the end
                 self.hooks.on_warning(warning)
             self.collapsed = warning is not None
+
+    def _collapse(self, valid: dict[str, Any]) -> str | None:
+        """What to tell of a latent that is not used; nothing with a beta of 0, where a rate costs nothing."""
+        if self.objective.beta == 0:
+            return None
+        return collapse_warning(valid["rate_per_rung"], sum(valid["active_units_per_rung"]))
 
     def _count_time(self) -> None:
         """Bring the position's seconds up to now, so that what is written holds all that led to it."""
@@ -289,4 +295,11 @@ class Trainer:
     def _finish(self) -> None:
         self.position.finished = True
         self.save()
-        self.hooks.on_end({"steps": self.position.step, "seconds": self.position.seconds, "kept_step": self.position.best_step})
+        if self.engine.rank:
+            return  # metrics and hooks are the first process's
+        position = self.position
+        valid = self.metrics.of(position.best_step)["valid"]
+        self.hooks.on_end({"steps": position.step, "seconds": position.seconds, "kept_step": position.best_step, "valid": valid})
+        warning = self._collapse(valid)
+        if warning:
+            self.hooks.on_warning(warning)

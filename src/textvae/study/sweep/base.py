@@ -12,9 +12,10 @@ import torch
 from textvae.config import require
 from textvae.data.corpora import Prepared
 from textvae.layering import dotted, layered, nested
-from textvae.settings import RunSettings, resolve
+from textvae.settings import RunSettings
 from textvae.study.commands import command_of
 from textvae.training.session import prepared_model
+from textvae.training.starting import run_settings
 
 
 @final
@@ -33,7 +34,7 @@ class Base:
         flags = dict(self.flags)
         if self.corpus is not None:
             flags["corpus"] = {**flags.get("corpus", {}), "path": self.corpus}
-        return resolve(self.preset, self.config, flags)
+        return run_settings(self.preset, self.config, flags)
 
     @property
     def fixed(self) -> frozenset[str]:
