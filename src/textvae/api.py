@@ -21,6 +21,7 @@ from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import UNK, TokenTable
 from textvae.errors import ConfigError, did_you_mean
 from textvae.evaluation.bounds import Progress, measure_bounds
+from textvae.evaluation.comparison import Comparison, compared
 from textvae.evaluation.posterior_means import terms_at_means
 from textvae.evaluation.report import Evaluation, evaluate
 from textvae.generation import Decode, Sampling, decode_beams, decode_greedy, decode_sampled, forbidden_tokens, prior_samples
@@ -234,6 +235,49 @@ class TextVAE:
             training_seconds=self.folder.training_seconds if self.folder else 0.0,
             progress=progress,
         )
+
+    def compare(
+        self,
+        other: TextVAE,
+        corpus: str | Path | None = None,
+        *,
+        split: Literal["train", "valid", "test"] = "test",
+        importance_samples: int = 100,
+        column: str | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Comparison:
+        """Measure this model and another on the same lines: those of a corpus (by default this one's) that both read whole.
+
+        Warns where the other was trained on another corpus. Raises `ConfigError` where there is no such line.
+        """
+        data = self.prepared(corpus, column).corpus
+        theirs = other.settings.corpus.path
+        if theirs != data.name:
+            warnings.warn(f"the second model was trained on {theirs}: lines of {data.name} may be among those it knows", stacklevel=2)
+        given = data.splits[split]
+        whole = self._reads_whole(given) & other._reads_whole(given)
+        lines = [given[row] for row in np.flatnonzero(whole).tolist()]
+        require(bool(lines), f"no line of {data.name}, {split}, is read whole by both models: give another corpus")
+        first, second = (
+            measure_bounds(
+                vae.model,
+                vae.tokenizer.encode(lines),
+                importance_samples,
+                torch.Generator(vae.model.device).manual_seed(seed),
+                progress=progress,
+            )
+            for vae in (self, other)
+        )
+        return compared(data.name, split, len(given) - len(lines), importance_samples, first, second)
+
+    def _reads_whole(self, lines: Sequence[str]) -> np.ndarray:
+        """Which lines have no symbol that is unknown and are not too long, (N,) of booleans."""
+        table = self.tokenizer.encode(list(lines))
+        unknown = np.searchsorted(table.offsets, np.flatnonzero(table.tokens == UNK), side="right") - 1  # the rows they stand in
+        whole = table.lengths - 1 <= self.max_length
+        whole[unknown] = False
+        return whole
 
     def prepared(self, corpus: str | Path | None = None, column: str | None = None) -> Prepared:
         """A corpus read as this model reads: its tokenizer, its longest line."""

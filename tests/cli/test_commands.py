@@ -70,6 +70,21 @@ def test_evaluate_prints_a_table_with_words_and_the_same_seed_the_same_numbers(t
     assert "ELBO" in once and "nats" in once and "active units" in once
 
 
+def test_compare_says_whether_the_lines_tell_two_runs_apart(textvae: Command, run: Path, corpus: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    assert textvae("train", corpus, "--out", other, "--start-from", run, "--steps", 30, "--training.seed", 1).code == 0
+    told = textvae("compare", run, other, "--importance-samples", 4)
+    assert told.code == 0 and "importance bound" in told.out and "nats a line" in told.out, told.err
+    found = json.loads(textvae("compare", run, other, "--importance-samples", 4, "--json").out)
+    assert set(found) == {
+        *("corpus", "split", "sequences", "left_out", "importance_samples"),
+        *("elbo", "distortion", "rate", "importance_bound", "first_is_better"),
+    }
+    alone = json.loads(textvae("evaluate", run, "--importance-samples", 4, "--json").out)
+    assert found["elbo"]["first"] == pytest.approx(alone["elbo"]) and found["sequences"] == alone["sequences"]
+    assert "does not exist" in textvae("compare", run, tmp_path / "nowhere").refused()
+
+
 def test_sample_prints_as_many_as_asked_for_and_repeats_with_the_seed(textvae: Command, run: Path) -> None:
     found = json.loads(textvae("sample", run, "-n", 7, "--json").out)
     assert len(found) == 7 and all(isinstance(text, str) for text in found)

@@ -33,6 +33,7 @@ app = App(
     suppress_keyboard_interrupt=False,  # ours saves first and says how to go on
 )
 app.command("textvae.cli.training:train", help="Train a model on a corpus, in a folder of its own.")
+app.command("textvae.cli.compare:compare", help="Measure two runs on the same lines, and say whether these tell one from the other.")
 app.command("textvae.cli.doctor:doctor", help="Say what training runs on here, and whether the compiled kernel does.")
 app.command("textvae.cli.reproduce:reproduce", help="Train a table of the study again, and print it beside the printed one.")
 app.command("textvae.cli.sweep:sweep", help="Search for settings: train a corpus many times and tell which runs are best.")

@@ -1,0 +1,74 @@
+"""`textvae compare`: two runs on the same lines."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from textvae.cli.loading import loaded
+from textvae.cli.output import note, print_json, print_table, progress
+
+
+def compare(
+    run: str,
+    other: str,
+    corpus: str | None = None,
+    /,
+    *,
+    split: Literal["train", "valid", "test"] = "test",
+    importance_samples: int = 100,
+    column: str | None = None,
+    seed: Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))] = 0,
+    device: Literal["cpu", "cuda"] = "cpu",
+    json: bool = False,
+) -> None:
+    """Measure two runs on the same lines, and say whether these tell one from the other.
+
+    Both are measured on the lines that both read whole; the error of a difference is that of the lines' own differences.
+
+    Parameters
+    ----------
+    run
+        The first run's folder, or user/model on the hub.
+    other
+        The second run's.
+    corpus
+        As for `textvae train`; by default the corpus the first run was trained on.
+    split
+        Which split.
+    importance_samples
+        Samples of z a sequence.
+    column
+        The column of a .csv/.tsv/.jsonl/.parquet corpus that holds the text.
+    seed
+        Of the noise of z.
+    device
+        Where to compute: cpu, or cuda for a GPU.
+    json
+        Print one JSON object.
+    """
+    first, second = loaded(run, device), loaded(other, device)
+    with progress() as report:
+        found = first.compare(second, corpus, split=split, importance_samples=importance_samples, column=column, seed=seed, progress=report)
+    if json:
+        print_json(found.to_dict())
+        return
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from textvae.evaluation.comparison import comparison_rows, verdict
+
+    # Text, not str: a folder may have brackets in its name, which rich would read as its markup.
+    sizes = f"{found.corpus}, {found.split}: {found.sequences:,} lines, nats a line"
+    table = Table(title=Text(sizes, style="table.title"), title_justify="left")
+    for name in ("measure", run, other, "difference"):
+        table.add_column(Text(name), justify="left" if name == "measure" else "right")
+    for row in comparison_rows(found):
+        table.add_row(*row)
+    print_table(table)
+    print(f"{verdict(found, (run, other))}; line by line {run} has the better one on {found.first_is_better:.1%}")
+    if found.left_out:
+        note(f"{found.left_out:,} lines are left out, which one of the two cannot read whole")
