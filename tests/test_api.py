@@ -128,7 +128,7 @@ def test_an_evaluation_warns_of_what_it_left_out(vae: TextVAE, tmp_path: Path) -
     for split in ("train", "valid"):
         (tmp_path / f"{split}.txt").write_text("oak elm\n")
     (tmp_path / "test.txt").write_text("oak elm\n" * 2 + "a line that is too long for this model\n" * 3)
-    with pytest.warns(UserWarning, match="test: 3 of 5 lines are longer than 11 tokens and were left out"):
+    with pytest.warns(UserWarning, match="test: 3 of 5 lines are longer than 11 tokens, all that the model reads, and were left out"):
         assert vae.evaluate(tmp_path, importance_samples=1).sequences == 2
 
 

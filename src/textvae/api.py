@@ -21,7 +21,7 @@ from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import UNK, TokenTable
 from textvae.errors import ConfigError, did_you_mean
 from textvae.evaluation.bounds import Progress, measure_bounds
-from textvae.evaluation.comparison import Comparison, compared
+from textvae.evaluation.comparison import Comparison, compare, known_lines
 from textvae.evaluation.posterior_means import terms_at_means
 from textvae.evaluation.report import Evaluation, evaluate
 from textvae.generation import Decode, Sampling, decode_beams, decode_greedy, decode_sampled, forbidden_tokens, prior_samples
@@ -113,7 +113,9 @@ class TextVAE:
         return cls(model.to(device), tokenizer, config.settings, config.max_length, folder)
 
     def push_to_hub(self, name: str) -> str:
-        """Publish the run as `user/model`; returns its address. Its config.json and README.md name the corpus's path on this machine."""
+        """Publish the run as `user/model`; returns its address. Its config.json and README.md name the paths, on this machine, of
+        the corpus and of the run it started from, if there is one.
+        """
         require(self.folder is not None, "this model has no run folder to publish: train it with out=..., or load it from its folder")
         assert self.folder is not None
         return hub.publish(self.folder.path, name)
@@ -249,44 +251,38 @@ class TextVAE:
     ) -> Comparison:
         """Measure this model and another on the same lines: those of a corpus (by default this one's) that both read whole.
 
-        Warns where the other was trained on another corpus. Raises `ConfigError` where there is no such line.
-        """
-        data = self.prepared(corpus, column).corpus
-        theirs = other.settings.corpus.path
-        if theirs != data.name:
-            warnings.warn(f"the second model was trained on {theirs}: lines of {data.name} may be among those it knows", stacklevel=2)
-        given = data.splits[split]
-        whole = self._reads_whole(given) & other._reads_whole(given)
-        lines = [given[row] for row in np.flatnonzero(whole).tolist()]
-        require(bool(lines), f"no line of {data.name}, {split}, is read whole by both models: give another corpus")
-        first, second = (
-            measure_bounds(
-                vae.model,
-                vae.tokenizer.encode(lines),
-                importance_samples,
-                torch.Generator(vae.model.device).manual_seed(seed),
-                progress=progress,
-            )
-            for vae in (self, other)
-        )
-        return compared(data.name, split, len(given) - len(lines), importance_samples, first, second)
+        Warns where one of them was trained on another corpus, whose training lines these may be.
 
-    def _reads_whole(self, lines: Sequence[str]) -> np.ndarray:
-        """Which lines have no symbol that is unknown and are not too long, (N,) of booleans."""
-        table = self.tokenizer.encode(list(lines))
-        unknown = np.searchsorted(table.offsets, np.flatnonzero(table.tokens == UNK), side="right") - 1  # the rows they stand in
-        whole = table.lengths - 1 <= self.max_length
-        whole[unknown] = False
-        return whole
+        Raises:
+            ConfigError: no model to compare with, or no line that both read whole.
+        """
+        require(isinstance(other, TextVAE), f"other is a {type(other).__name__}: give a model, such as textvae.load('runs/other')")
+        settings = self._settings_of(corpus, column)
+        data = load_corpus(settings, self.settings.training.seed)
+        for notice in (*data.notices, *known_lines(settings, split, self.settings, other.settings)):
+            warnings.warn(notice, stacklevel=2)
+        return compare(
+            self,
+            other,
+            data.splits[split],
+            corpus_name=data.name,
+            split=split,
+            drawn=data.source is not None,
+            importance_samples=importance_samples,
+            seed=seed,
+            progress=progress,
+        )
 
     def prepared(self, corpus: str | Path | None = None, column: str | None = None) -> Prepared:
         """A corpus read as this model reads: its tokenizer, its longest line."""
+        settings = replace(self._settings_of(corpus, column), max_length=self.max_length)
+        return prepare(load_corpus(settings, self.settings.training.seed), settings, self.tokenizer)
+
+    def _settings_of(self, corpus: str | Path | None, column: str | None) -> CorpusSettings:
+        """The settings of a corpus, by default of this model's own."""
         require(corpus is not None or column is None, f"column is {column!r}, but no corpus is named: give the corpus that has it")
         settings: CorpusSettings = self.settings.corpus
-        if corpus is not None:
-            settings = replace(settings, path=_corpus_name(corpus), column=column)
-        settings = replace(settings, max_length=self.max_length)
-        return prepare(load_corpus(settings, self.settings.training.seed), settings, self.tokenizer)
+        return settings if corpus is None else replace(settings, path=_corpus_name(corpus), column=column)
 
     def table(self, texts: Sequence[str]) -> TokenTable:
         """Texts as tokens, row i of text i. Longer ones than the model reads are cut and unseen symbols read as unknown, with a warning."""

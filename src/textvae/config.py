@@ -235,7 +235,8 @@ class TrainingSettings:
     """Wall-clock budget: throughput is measured in the first seconds, the number of steps fixed from it."""
 
     start_from: str | None = None
-    """A run (its folder, or user/model on the hub) whose weights training starts with; its tokenizer and longest line are taken too."""
+    """A run (its folder, or user/model on the hub) whose weights training starts with. Its symbols and longest line are taken too, and its
+    settings lie under all others, but for the seed, which is one higher."""
 
     batch: int = 64
     """Sequences in a batch."""
@@ -292,6 +293,7 @@ class TrainingSettings:
             not (self.graphs and self.minutes is not None),
             "training.graphs and training.minutes are both given: the first steps, by which minutes are counted, are slower; give steps",
         )
+        require(self.start_from != "", "training.start_from is empty: give a run's folder, or leave it out")
         for name in given:
             require(getattr(self, name) > 0, f"training.{name} is {getattr(self, name)}: must be above 0")
         require(self.batch >= 1, f"training.batch is {self.batch}: must be at least 1")

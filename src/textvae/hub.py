@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 from textvae.errors import RunError
-from textvae.training.run_folder import PUBLISHED
+
+PUBLISHED = ("config.json", "tokenizer.json", "weights.safetensors", "README.md", "metrics.jsonl", "environment.json")
+"""What of a run's folder is worth publishing: all but the training state."""
 
 
 def is_hub_name(name: str) -> bool:

@@ -33,24 +33,32 @@ class RunSettings:
     preset: str | None = None
 
 
-def resolve(preset: str | None = None, config_file: Path | None = None, flags: Mapping[str, Any] | None = None) -> RunSettings:
+def resolve(
+    preset: str | None = None,
+    config_file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    below: Mapping[str, Any] | None = None,
+) -> RunSettings:
     """Settings of a preset, over which a file is laid, over which flags are laid.
 
     The preset is the one named, else the one the file names (`preset = "..."`; so a run's `config.json` serves as a file), else
-    that of the architecture which flags or file name, else `default`. Raises `ConfigError` with every problem at once.
+    that of the architecture which flags or file name, else `default`; or, with `below`, whole settings that lie under all others, none.
+    Raises `ConfigError` with every problem at once.
     """
     file = load_config_file(config_file) if config_file else {}
     flags = flags or {}
-    name = preset or file.get("preset") or _named_architecture(flags) or _named_architecture(file) or "default"
-    if not isinstance(name, str):
+    name = preset or file.get("preset") or _named_architecture(flags) or _named_architecture(file)
+    if name is None and below is None:
+        name = "default"
+    if not isinstance(name, str | None):
         raise ConfigError(f"{config_file}: preset is {name!r}: expected a name")
-    below = layered(load_preset(name), file, {"preset": name})
+    under = layered(below or {}, {**load_preset(name), "preset": name} if name else {}, {**file, "preset": name} if name else file)
     if config_file:
         try:
-            from_dict(below)
+            from_dict(under)
         except ConfigError as error:
             raise ConfigError(f"{config_file}: {error}") from None
-    return from_dict(layered(below, flags))
+    return from_dict(layered(under, flags))
 
 
 def _named_architecture(layer: Mapping[str, Any]) -> str | None:

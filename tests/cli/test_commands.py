@@ -74,12 +74,13 @@ def test_compare_says_whether_the_lines_tell_two_runs_apart(textvae: Command, ru
     other = tmp_path / "other"
     assert textvae("train", corpus, "--out", other, "--start-from", run, "--steps", 30, "--training.seed", 1).code == 0
     told = textvae("compare", run, other, "--importance-samples", 4)
-    assert told.code == 0 and "importance bound" in told.out and "nats a line" in told.out, told.err
     found = json.loads(textvae("compare", run, other, "--importance-samples", 4, "--json").out)
     assert set(found) == {
-        *("corpus", "split", "sequences", "left_out", "importance_samples"),
-        *("elbo", "distortion", "rate", "importance_bound", "first_is_better"),
+        *("corpus", "split", "sequences", "different", "left_out", "importance_samples"),
+        *("elbo", "distortion", "rate", "importance_bound", "share_first_better", "better"),
     }
+    size = f"{abs(found['elbo']['difference']):.3f} ± {found['elbo']['standard_error']:.3f} nats a line"
+    assert told.code == 0 and size in told.out.splitlines()[-1], told.err
     alone = json.loads(textvae("evaluate", run, "--importance-samples", 4, "--json").out)
     assert found["elbo"]["first"] == pytest.approx(alone["elbo"]) and found["sequences"] == alone["sequences"]
     assert "does not exist" in textvae("compare", run, tmp_path / "nowhere").refused()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import textvae
 from textvae.errors import ConfigError
 from textvae.evaluation.bounds import Bounds
-from textvae.evaluation.comparison import compared, verdict
+from textvae.evaluation.comparison import Comparison, compared, verdict
 
 TINY = {"model": {"hidden": 4, "embedding": 3, "latent": {"channels": 2}, "decoder": {"hidden": 5, "embedding": 3}}}
 TRAINING = {"steps": 2, "batch": 4, "precision": "32-true", "device": "cpu"}
@@ -23,61 +24,136 @@ def bounds(distortion: list[float], rate: list[float]) -> Bounds:
 
 
 def test_the_error_is_that_of_the_lines_own_differences() -> None:
-    # Lines differ by tens of nats, the models by 1, 1 and 4 on each.
-    found = compared("c", "test", 2, 7, bounds([10.0, 40.0, 80.0], [1.0, 1.0, 1.0]), bounds([11.0, 41.0, 84.0], [1.0, 1.0, 1.0]))
-    assert found.elbo.first == pytest.approx(-(130 / 3 + 1)) and found.elbo.second == pytest.approx(-(136 / 3 + 1))
-    assert found.elbo.difference == pytest.approx(2.0)
-    assert found.elbo.standard_error == pytest.approx(math.sqrt(3.0 / 3))  # variance of (1, 1, 4) is 3
-    assert found.distortion.difference == pytest.approx(-2.0) and found.rate.difference == 0.0
-    assert found.importance_bound.difference == pytest.approx(2.0)
-    assert (found.sequences, found.left_out, found.first_is_better) == (3, 2, 1.0)
-    assert verdict(found, ("a", "b")).startswith("these 3 lines do not tell the two apart"), "2 is not more than two errors of 1"
+    # Lines differ by tens of nats, the models by 1, 1 and 4 on each: variance 3, error sqrt(3 / 3).
+    found = compared(bounds([10.0, 40.0, 80.0], [1.0] * 3), bounds([11.0, 41.0, 84.0], [1.0] * 3), np.arange(3))
+    elbo = found["elbo"]
+    assert (elbo.first, elbo.second) == pytest.approx((-(130 / 3 + 1), -(136 / 3 + 1)))
+    assert elbo.difference == pytest.approx(2.0) and elbo.standard_error == pytest.approx(1.0)
+    assert found["distortion"].difference == pytest.approx(-2.0) and found["rate"].difference == 0.0
+    assert found["importance_bound"].difference == pytest.approx(2.0)
 
 
-def test_the_verdict_names_the_better_one() -> None:
-    low, high = bounds([10.0, 40.0, 80.0], [1.0] * 3), bounds([12.0, 42.1, 81.9], [1.0] * 3)
-    assert verdict(compared("c", "test", 0, 7, low, high), ("a", "b")).startswith("a has the better ELBO, by 2.000 ± 0.058")
-    assert verdict(compared("c", "test", 0, 7, high, low), ("a", "b")).startswith("b has the better ELBO")
-    assert "do not tell" in verdict(compared("c", "test", 0, 7, low, low), ("a", "b"))
-    assert compared("c", "test", 0, 7, low, low).first_is_better == 0.5
-    one = bounds([1.0], [1.0]), bounds([9.0], [1.0])
-    assert "do not tell" in verdict(compared("c", "test", 0, 7, *one), ("a", "b")), "of one line no error is known"
+def test_copies_of_a_line_are_one_observation() -> None:
+    one = compared(bounds([1.0, 2.0], [0.0] * 2), bounds([2.0, 5.0], [0.0] * 2), np.arange(2))["elbo"]
+    copied = compared(bounds([1.0, 2.0] * 3, [0.0] * 6), bounds([2.0, 5.0] * 3, [0.0] * 6), np.array([0, 1] * 3))["elbo"]
+    assert copied.difference == one.difference == pytest.approx(2.0)
+    assert copied.standard_error == pytest.approx(one.standard_error) and one.standard_error == pytest.approx(1.0)
+    alone = compared(bounds([1.0] * 4, [0.0] * 4), bounds([2.0] * 4, [0.0] * 4), np.zeros(4, dtype=int))["elbo"]
+    assert alone.standard_error is None and alone.difference == 1.0
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
+    """A folder whose test split has 40 different short lines, one with a symbol that training has not and one that is too long."""
     folder = tmp_path / "corpus"
     folder.mkdir()
+    short = sorted({a + b + c for a in "abc" for b in ("a", "b", "c", "") for c in ("a", "b", "c", "")})[:40]
     for split in ("train", "valid"):
-        (folder / f"{split}.txt").write_text("\n".join(["abc", "cab", "abca", "bb"] * 3))
-    (folder / "test.txt").write_text("\n".join(["abc", "bca", "ab", "dab", "abcabcab"]))
+        (folder / f"{split}.txt").write_text("\n".join([*short, "abca"]))
+    (folder / "test.txt").write_text("\n".join([*short, "dab", "abcabcab"]))
     return folder
 
 
-def trained(corpus: Path, out: Path, **changes: object) -> textvae.TextVAE:
-    return textvae.train(corpus, preset="rnn", out=out, training=TRAINING, hooks=[], **{**TINY, **changes})
+def trained(corpus: Path | str, out: Path, **changes: Any) -> textvae.TextVAE:
+    training = TRAINING | changes.pop("training", {})
+    return textvae.train(corpus, preset=changes.pop("preset", "rnn"), out=out, training=training, hooks=[], **{**TINY, **changes})
 
 
-def test_models_are_compared_on_lines_that_both_read_whole(corpus: Path, tmp_path: Path) -> None:
+def test_models_of_other_symbols_are_compared_on_lines_that_both_read_whole(corpus: Path, tmp_path: Path) -> None:
     first = trained(corpus, tmp_path / "a")
     second = trained(corpus, tmp_path / "b", corpus_settings={"tokenizer": "bytes"})
     found = first.compare(second, importance_samples=5)
-    assert (found.sequences, found.left_out) == (3, 2), "d is unknown to the first, and eight characters too long for both"
-    whole = ["abc", "bca", "ab"]
+    whole = (corpus / "test.txt").read_text().split("\n")[:-2]
+    assert (found.sequences, found.different, found.left_out) == (len(whole), len(whole), 2), "one is unknown, one too long"
     for side, vae in (("first", first), ("second", second)):
         scores = vae.score(whole, importance_samples=5)
         assert getattr(found.elbo, side) == pytest.approx(np.mean([score.elbo for score in scores]), rel=1e-6)
         assert getattr(found.importance_bound, side) == pytest.approx(np.mean([score.importance_bound for score in scores]), rel=1e-6)
 
 
-def test_a_model_is_as_good_as_itself(corpus: Path, tmp_path: Path) -> None:
+def test_models_of_the_same_symbols_are_compared_on_all_that_evaluate_measures(tmp_path: Path) -> None:
+    path = tmp_path / "words"
+    path.mkdir()
+    for split in ("train", "valid", "test"):
+        (path / f"{split}.txt").write_text("\n".join(f"{a} {b}" for a in ("red", "<unk>") for b in ("cat", "dog", "<unk>", "eel")))
+    words = {"corpus_settings": {"tokenizer": "words"}}
+    first, second = trained(path, tmp_path / "a", **words), trained(path, tmp_path / "b", **words, training={"seed": 1})
+    found, alone = first.compare(second, importance_samples=2), first.evaluate(importance_samples=2)
+    assert (found.sequences, found.left_out) == (alone.sequences, 0)
+    assert found.elbo.first == pytest.approx(alone.elbo)
+
+
+def test_words_read_no_line_whole_whose_white_space_they_merge(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("\n".join(f"a  {i}" if i % 2 else f"a {i}" for i in range(60)))
+    first = trained(path, tmp_path / "a")
+    second = trained(path, tmp_path / "b", corpus_settings={"tokenizer": "words"})
+    found = first.compare(second, split="train", importance_samples=2)
+    kept = [line for line in first.prepared().corpus.splits["train"] if "  " not in line]
+    assert (found.sequences, found.left_out) == (len(kept), len(first.prepared().corpus.splits["train"]) - len(kept))
+
+
+def test_a_model_is_as_good_as_itself_and_one_without_a_latent_has_no_rate(corpus: Path, tmp_path: Path) -> None:
     vae = trained(corpus, tmp_path / "a")
-    found = vae.compare(vae, importance_samples=3)
-    assert found.elbo.difference == 0.0 and found.elbo.standard_error == 0.0 and found.first_is_better == 0.5
+    same = vae.compare(vae, importance_samples=3)
+    assert same.elbo.difference == 0.0 and same.elbo.standard_error == 0.0
+    assert same.share_first_better == 0.5 and same.better is None
+    lm = trained(corpus, tmp_path / "lm", preset="lm", model={"decoder": TINY["model"]["decoder"]})
+    found = vae.compare(lm, importance_samples=3)
+    assert found.rate.second == 0.0 and found.rate.difference == found.rate.first
+    assert found.elbo.second == found.importance_bound.second
 
 
-def test_another_corpus_of_the_second_is_told_and_no_common_line_refused(corpus: Path, tmp_path: Path) -> None:
+def test_the_verdict_needs_a_clear_difference_over_enough_lines(corpus: Path, tmp_path: Path) -> None:
+    decoder = {"model": {"decoder": TINY["model"]["decoder"]}}
+    poor = trained(corpus, tmp_path / "poor", preset="lm", **decoder)
+    good = trained(corpus, tmp_path / "good", preset="lm", **decoder, training={"steps": 150, "learning_rate": 0.05, "lr_warmup": 5})
+    found = poor.compare(good, importance_samples=3)
+    assert found.better == "second" and found.share_first_better < 0.5
+    assert verdict(found, ("p", "g")).startswith("g has the better ELBO on these lines, by ")
+    assert good.compare(poor, importance_samples=3).better == "first"
+    few = tmp_path / "few.txt"
+    few.write_text("abc\n" * 40 + "cab\n" * 40)
+    with pytest.warns(UserWarning, match="was trained on|too few different lines"):
+        told = poor.compare(good, few, split="train", importance_samples=3)
+    assert told.better is None and told.different <= 2 and "too few to say" in verdict(told, ("p", "g"))
+    same = poor.compare(poor, importance_samples=3)
+    assert "do not tell the two apart" in verdict(same, ("p", "p"))
+
+
+def warned(found: pytest.WarningsRecorder) -> str:
+    return "; ".join(str(one.message) for one in found)
+
+
+def test_whoever_may_know_the_lines_is_told(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other.txt"
-    other.write_text("\n".join(["xyz", "zy", "xxyz"] * 4))
+    other.write_text("\n".join(a + b for a in "abc" for b in "abcab"))
+    first, second = trained(corpus, tmp_path / "a"), trained(other, tmp_path / "b")
+    with pytest.warns(UserWarning) as found:
+        first.compare(second, importance_samples=1)
+    assert "the second model was trained on" in warned(found) and "the first" not in warned(found)
+    with pytest.warns(UserWarning) as found:
+        second.compare(second, corpus, importance_samples=1)
+    assert "the first model" in warned(found) and "the second model" in warned(found)
+    monkeypatch.chdir(corpus.parent)
+    by_another_path = trained("corpus", tmp_path / "c")
+    assert isinstance(first.compare(by_another_path, importance_samples=1), Comparison)  # a warning would fail the test
+
+
+def test_each_seed_draws_its_own_training_lines(tmp_path: Path) -> None:
+    small = {"corpus_settings": {"draws": 60, "held_out_draws": 40}}
+    first, second = trained("messages", tmp_path / "a", **small), trained("messages", tmp_path / "b", **small, training={"seed": 1})
+    with pytest.warns(UserWarning, match="training lines of the first model only"):
+        first.compare(second, split="train", importance_samples=1)
+    found = first.compare(second, importance_samples=1)
+    assert found.elbo.standard_error is not None and math.isfinite(found.elbo.standard_error)
+
+
+def test_no_common_line_and_no_model_are_refused(corpus: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(a + b for a in "xyz" for b in "xyz"))
+    first, second = trained(corpus, tmp_path / "a"), trained(other, tmp_path / "b")
     with pytest.warns(UserWarning, match="was trained on"), pytest.raises(ConfigError, match="is read whole by both"):
-        trained(corpus, tmp_path / "a").compare(trained(other, tmp_path / "b"))
+        first.compare(second)
+    with pytest.raises(ConfigError, match="other is a str"):
+        first.compare("runs/other")  # type: ignore[arg-type]

@@ -61,6 +61,12 @@ def test_what_the_user_fixed_is_not_searched_by_default() -> None:
     assert "training.batch" not in space and "objective.beta" not in space and "training.learning_rate" in space
 
 
+def test_where_training_starts_from_a_run_its_widths_stay() -> None:
+    space = default_space(resolve("rnn", flags={"training": {"start_from": "runs/first"}}))
+    assert {name for name in space if name.startswith("model.")} == {"model.dropout", "model.decoder.dropout", "model.decoder.word_dropout"}
+    assert {"training.learning_rate", "training.batch", "objective.beta"} <= set(space)
+
+
 def test_free_bits_are_searched_where_the_latent_can_have_them() -> None:
     per = {"free_bits_per": "channel", "free_bits": 0.0}
     assert default_space(resolve("rnn", flags={"objective": per}))["objective.free_bits"] == FloatDistribution(0.0, 0.5)

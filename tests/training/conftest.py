@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 
 from textvae.settings import RunSettings, from_dict
 from textvae.training.checkpoint import read_tensors
-from textvae.training.hooks import Hook
+from textvae.training.hooks import Hook, StepRecord
 
 MODELS: dict[str, dict[str, Any]] = {
     "rnn": {"hidden": 6, "embedding": 4, "latent": {"channels": 3}, "decoder": {"hidden": 8, "embedding": 4}},
@@ -116,6 +117,23 @@ class Recorder(Hook):
 
     def all(self, event: str) -> list[Any]:
         return [what for name, what in self.told if name == event]
+
+
+@final
+class StopAt(Hook):
+    """Presses Ctrl-C at a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, record: StepRecord) -> None:
+        if record.step == self.step:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def stop_at() -> type[StopAt]:
+    return StopAt
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
@@ -72,27 +71,15 @@ class KillAt(Hook):
         self._told("checkpoint")
 
 
-@final
-class StopAt(Hook):
-    """Presses Ctrl-C at a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, record: StepRecord) -> None:
-        if record.step == self.step:
-            signal.raise_signal(signal.SIGINT)
-
-
 @every_run
 def test_stopped_and_resumed_is_the_same_bit_for_bit(
-    architecture: str, parts: dict[str, Any], settings: Any, compare: Compare, recorder: Any, tmp_path: Path
+    architecture: str, parts: dict[str, Any], settings: Any, compare: Compare, recorder: Any, stop_at: Any, tmp_path: Path
 ) -> None:
     chosen = settings(architecture, **parts)
     assert session.start(chosen, tmp_path / "whole")
-    assert not session.start(chosen, tmp_path / "stopped", [StopAt(6), recorder])  # between two evaluations, in the second epoch
+    assert not session.start(chosen, tmp_path / "stopped", [stop_at(6), recorder])  # between two evaluations, in the second epoch
     assert recorder.all("interrupt") == [6]
-    assert not session.resume(tmp_path / "stopped", [StopAt(9)])
+    assert not session.resume(tmp_path / "stopped", [stop_at(9)])
     torch.manual_seed(99)
     assert session.resume(tmp_path / "stopped")
     assert compare(tmp_path / "whole", tmp_path / "stopped") == []
@@ -136,9 +123,9 @@ def test_resuming_a_finished_run_changes_nothing(settings: Any, compare: Compare
 
 
 def test_resuming_without_the_kernel_that_a_run_began_with_is_told(
-    settings: Any, recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Any, recorder: Any, stop_at: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not session.start(settings("rnn"), tmp_path / "run", [StopAt(4)])
+    assert not session.start(settings("rnn"), tmp_path / "run", [stop_at(4)])
     began_with = kernel().library is not None
     monkeypatch.setenv(SWITCH, "off")
     assert session.resume(tmp_path / "run", [recorder])
@@ -155,8 +142,8 @@ def test_watching_a_run_does_not_move_it(settings: Any, compare: Compare, record
     assert not [told for told in compare(tmp_path / "seldom", tmp_path / "often") if told.startswith("weights")]
 
 
-def test_another_corpus_is_refused(settings: Any, corpus: Path, tmp_path: Path) -> None:
-    session.start(settings("rnn"), tmp_path / "run", [StopAt(5)])
+def test_another_corpus_is_refused(settings: Any, corpus: Path, stop_at: Any, tmp_path: Path) -> None:
+    session.start(settings("rnn"), tmp_path / "run", [stop_at(5)])
     lines = (corpus / "train.txt").read_text().splitlines()
     (corpus / "train.txt").write_text("\n".join(reversed(lines)) + "\n")
     with pytest.raises(RunError, match=r"the training lines of .* are not those the run began with: put the old file back"):
@@ -211,8 +198,8 @@ def test_a_run_whose_log_is_gone_is_told_before_it_goes_on(settings: Any, tmp_pa
         ("training.safetensors", "cut", r"training\.safetensors is damaged or cut short"),
     ],
 )
-def test_a_damaged_run_is_told_in_one_line(name: str, content: str | None, told: str, settings: Any, tmp_path: Path) -> None:
-    session.start(settings("rnn"), tmp_path / "run", [StopAt(5)])
+def test_a_damaged_run_is_told_in_one_line(name: str, content: str | None, told: str, settings: Any, stop_at: Any, tmp_path: Path) -> None:
+    session.start(settings("rnn"), tmp_path / "run", [stop_at(5)])
     path = tmp_path / "run" / name
     if content is None:
         path.unlink()

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from textvae.cli.loading import loaded
+import textvae
+from textvae.cli.loading import checked
 from textvae.cli.output import note, print_json, print_table, progress
 
 
@@ -49,7 +50,8 @@ def compare(
     json
         Print one JSON object.
     """
-    first, second = loaded(run, device), loaded(other, device)
+    folders = [checked(run), checked(other)]  # both, before torch is imported for the first
+    first, second = (textvae.load(folder, device) for folder in folders)
     with progress() as report:
         found = first.compare(second, corpus, split=split, importance_samples=importance_samples, column=column, seed=seed, progress=report)
     if json:
@@ -62,13 +64,13 @@ def compare(
     from textvae.evaluation.comparison import comparison_rows, verdict
 
     # Text, not str: a folder may have brackets in its name, which rich would read as its markup.
-    sizes = f"{found.corpus}, {found.split}: {found.sequences:,} lines, nats a line"
+    sizes = f"{found.corpus}, {found.split}: {found.sequences:,} lines, nats a line ± standard errors"
     table = Table(title=Text(sizes, style="table.title"), title_justify="left")
     for name in ("measure", run, other, "difference"):
         table.add_column(Text(name), justify="left" if name == "measure" else "right")
     for row in comparison_rows(found):
         table.add_row(*row)
     print_table(table)
-    print(f"{verdict(found, (run, other))}; line by line {run} has the better one on {found.first_is_better:.1%}")
+    print(f"{verdict(found, (run, other))}. Line by line {run} has the better one on {found.share_first_better:.1%}.")
     if found.left_out:
         note(f"{found.left_out:,} lines are left out, which one of the two cannot read whole")

@@ -14,12 +14,18 @@ if TYPE_CHECKING:
 
 def loaded(run: str, device: Device) -> TextVAE:
     """A run's model; raises `RunError` at once where there is no such run."""
+    folder = checked(run)  # before `textvae.load`, whose very name imports torch
+    return textvae.load(folder, device)
+
+
+def checked(run: str) -> Path:
+    """The folder of a run, on the hub or here; raises `RunError` where there is no such run."""
     from textvae.hub import located
     from textvae.training.run_folder import RunFolder
 
     folder = located(run)
     RunFolder(folder).load()
-    return textvae.load(folder, device)
+    return folder
 
 
 def check_training(corpus: str | None, preset: str | None, config: Path | None, out: Path, resume: bool, settings: dict[str, Any]) -> None:

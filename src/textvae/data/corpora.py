@@ -174,6 +174,9 @@ class Prepared:
     notices: tuple[str, ...]
     """What the user should be told about reading and preparing it, one line each."""
 
+    fixed: bool = False
+    """Whether tokenizer and length are those of a trained model, which no setting changes."""
+
     _long_draw_told: bool = field(default=False, init=False, repr=False)
 
     def training_table(self, epoch: int) -> TokenTable:
@@ -186,7 +189,7 @@ class Prepared:
         fitted = fit_length(self.corpus.training_lines(epoch), self.tokenizer, self.settings, self.max_length)
         if fitted.too_long and not self._long_draw_told:
             self._long_draw_told = True
-            told = _long_lines_notice(f"training draws of epoch {epoch}", fitted, self.settings, self.max_length)
+            told = _long_lines_notice(f"training draws of epoch {epoch}", fitted, self.settings, self.max_length, self.fixed)
             warnings.warn(f"{told}; later epochs are treated alike, without telling again", stacklevel=2)
         return fitted.table
 
@@ -194,6 +197,7 @@ class Prepared:
 def prepare(corpus: Corpus, settings: CorpusSettings, tokenizer: Tokenizer | None = None) -> Prepared:
     """Tokenise the splits of a corpus and hold every sequence to one length.
 
+    A `tokenizer` is that of a trained model, and so is `settings.max_length` then.
     Without `tokenizer` one is fitted on the training lines. `settings.max_length` defaults to the longest
     training line, at most 512 tokens. For a source both come from a draw that is the same in every run,
     and the length of characters from `Source.longest` where it is known, so that no line is ever too long.
@@ -203,6 +207,7 @@ def prepare(corpus: Corpus, settings: CorpusSettings, tokenizer: Tokenizer | Non
         ConfigError: the tokenizer's settings are out of range.
     """
     first = _lines_to_fit(corpus)
+    fixed = tokenizer is not None
     if tokenizer is None:
         tokenizer = fit_tokenizer(first, settings)
     max_length = settings.max_length or min(_longest(corpus.source, first, tokenizer), LONGEST_BY_DEFAULT)
@@ -213,10 +218,10 @@ def prepare(corpus: Corpus, settings: CorpusSettings, tokenizer: Tokenizer | Non
         fitted = fit_length(given, tokenizer, settings, max_length)
         lines[split], tables[split] = fitted.lines, fitted.table
         if fitted.too_long:
-            notices.append(_long_lines_notice(split, fitted, settings, max_length))
+            notices.append(_long_lines_notice(split, fitted, settings, max_length, fixed))
         notices += _unknown_notices(split, given, fitted.table, tokenizer)
-    notices += _refill(lines, tables, max_length)
-    return Prepared(corpus, settings, tokenizer, max_length, lines, tables, tuple(notices))
+    notices += _refill(lines, tables, max_length, fixed)
+    return Prepared(corpus, settings, tokenizer, max_length, lines, tables, tuple(notices), fixed)
 
 
 def _lines_to_fit(corpus: Corpus) -> list[str]:
@@ -233,12 +238,14 @@ def _longest(source: Source | None, first: list[str], tokenizer: Tokenizer) -> i
     return max(int(tokenizer.encode(first).lengths.max()) - 1, 1)
 
 
-def _long_lines_notice(what: str, fitted: Fitted, settings: CorpusSettings, max_length: int) -> str:
+def _long_lines_notice(what: str, fitted: Fitted, settings: CorpusSettings, max_length: int, fixed: bool) -> str:
     skip = settings.long_lines == "skip"
     fate, other = ("left out", "cut") if skip else ("cut", "skip")
     total = len(fitted.lines) + (fitted.too_long if skip else 0)
-    return (f"{what}: {fitted.too_long:,} of {total:,} lines are longer than {max_length} tokens and were {fate}; "
-            f"set corpus.max_length to {fitted.longest} to keep them whole, or corpus.long_lines to {other}")  # fmt: skip
+    told = f"{what}: {fitted.too_long:,} of {total:,} lines are longer than {max_length} tokens"
+    if fixed:
+        return f"{told}, all that the model reads, and were {fate}"
+    return f"{told} and were {fate}; set corpus.max_length to {fitted.longest} to keep them whole, or corpus.long_lines to {other}"
 
 
 def _unknown_notices(split: str, given: Sequence[str], table: TokenTable, tokenizer: Tokenizer) -> list[str]:
@@ -250,10 +257,11 @@ def _unknown_notices(split: str, given: Sequence[str], table: TokenTable, tokeni
     return [f"{split}: {total:,} {tokenizer.kind} of {len(counts):,} kinds are not in the vocabulary ({shown}): read as unknown"]
 
 
-def _refill(lines: dict[str, list[str]], tables: dict[str, TokenTable], max_length: int) -> list[str]:
+def _refill(lines: dict[str, list[str]], tables: dict[str, TokenTable], max_length: int, fixed: bool) -> list[str]:
     """Refuse a training split without a line; put the training lines where valid or test has none left, and say so."""
     if not lines["train"]:
-        raise CorpusError(f"all training lines are longer than {max_length} tokens: raise corpus.max_length, or cut (corpus.long_lines)")
+        what = "give shorter lines" if fixed else "raise corpus.max_length, or cut (corpus.long_lines)"
+        raise CorpusError(f"all training lines are longer than {max_length} tokens{', all that the model reads' if fixed else ''}: {what}")
     empty = [split for split in lines if not lines[split]]
     for split in empty:
         lines[split], tables[split] = lines["train"], tables["train"]

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from typing import Any, Literal, Protocol, final
 
 import numpy as np
+import torch
 
-from textvae.evaluation.bounds import Bounds
-from textvae.evaluation.report import standard_error
+from textvae.config import CorpusSettings, require
+from textvae.data.corpora import SOURCES
+from textvae.data.tokenizers import Tokenizer
+from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
+from textvae.evaluation.report import reads_back
+from textvae.model.text_model import LatentTextModel
+from textvae.settings import RunSettings
+
+ENOUGH = 30
+"""Different lines below which no model is called the better one: the error of so few is itself not known."""
 
 TOLD_APART = 2.0
 """Standard errors that a difference must exceed before one model is called the better one."""
+
+
+class Reader(Protocol):
+    """A model with what decides which lines it can read."""
+
+    model: LatentTextModel
+    tokenizer: Tokenizer
+    max_length: int
+    """Tokens of the longest line, without `EOS`."""
 
 
 @final
@@ -26,8 +46,8 @@ class Difference:
     difference: float
     """first - second."""
 
-    standard_error: float
-    """Of the difference: standard deviation of the lines' differences / sqrt(N)."""
+    standard_error: float | None
+    """Of the difference, from the lines' own differences; None where all lines are the same one."""
 
 
 @final
@@ -39,64 +59,159 @@ class Comparison:
     split: str
     sequences: int
 
+    different: int
+    """Of these, how many differ from each other."""
+
     left_out: int
-    """Lines that one of them cannot read whole: too long, or with a symbol it does not know."""
+    """Lines that one of them cannot read whole: too long, or not to be read back from its tokens."""
 
     importance_samples: int
     elbo: Difference
     distortion: Difference
     rate: Difference
-    importance_bound: Difference
 
-    first_is_better: float
-    """Share of the lines whose ELBO is higher under the first model; a half of the equal ones counted."""
+    importance_bound: Difference
+    """Of a model without a latent log p(x) itself."""
+
+    share_first_better: float
+    """Share of the lines whose ELBO is higher under the first model; of equal ones a half."""
+
+    better: Literal["first", "second"] | None
+    """Which has the higher ELBO, by more than `TOLD_APART` standard errors over at least `ENOUGH` different lines; None where neither."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
         return asdict(self)
 
 
-def compared(corpus: str, split: str, left_out: int, importance_samples: int, first: Bounds, second: Bounds) -> Comparison:
-    """Compare what was measured of two models for the same N sequences, in the same order."""
+def compare(
+    first: Reader,
+    second: Reader,
+    lines: Sequence[str],
+    *,
+    corpus_name: str,
+    split: str,
+    drawn: bool,
+    importance_samples: int = 100,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Measure two models on those of some lines that both read whole.
+
+    Args:
+        first: a model.
+        second: another; both begin with the same noise of z.
+        lines: N lines.
+        corpus_name: for the report.
+        split: for the report.
+        drawn: whether the lines are independent draws of a source; copies of a line in a file are not.
+        importance_samples: K.
+        seed: of the noise of z.
+        progress: told what is measured and how far it is.
+
+    Raises:
+        ConfigError: K < 1, or no line that both read whole.
+    """
+    whole = _both_whole(first, second, lines)
+    kept = [lines[row] for row in np.flatnonzero(whole).tolist()]
+    require(bool(kept), f"no line of {corpus_name}, {split}, is read whole by both models: give another corpus")
+    measured = [
+        measure_bounds(
+            one.model,
+            one.tokenizer.encode(kept),
+            importance_samples,
+            torch.Generator(one.model.device).manual_seed(seed),
+            progress=progress,
+        )
+        for one in (first, second)
+    ]
+    _, groups = np.unique(kept, return_inverse=True)
+    found = compared(measured[0], measured[1], np.arange(len(kept)) if drawn else groups)
+    different = int(groups.max()) + 1
     return Comparison(
-        corpus=corpus,
+        corpus=corpus_name,
         split=split,
-        sequences=len(first.elbo),
-        left_out=left_out,
+        sequences=len(kept),
+        different=different,
+        left_out=len(lines) - len(kept),
         importance_samples=importance_samples,
-        elbo=_difference(first.elbo, second.elbo),
-        distortion=_difference(first.distortion, second.distortion),
-        rate=_difference(first.rates.sum(1), second.rates.sum(1)),
-        importance_bound=_difference(first.importance_bound, second.importance_bound),
-        first_is_better=float((np.sign(first.elbo - second.elbo).mean() + 1) / 2),
+        share_first_better=float((np.sign(measured[0].elbo - measured[1].elbo).mean() + 1) / 2),
+        better=_better(found["elbo"], different),
+        **found,
     )
 
 
-def _difference(first: np.ndarray, second: np.ndarray) -> Difference:
+def _both_whole(first: Reader, second: Reader, lines: Sequence[str]) -> np.ndarray:
+    """Which lines (N,) both read whole. Models of one tokenizer read the same tokens, whatever these leave out of a line."""
+    sides = [(one, one.tokenizer.encode(lines)) for one in (first, second)]
+    short = [table.lengths - 1 <= one.max_length for one, table in sides]
+    if first.tokenizer.to_json() == second.tokenizer.to_json():
+        return np.logical_and(*short)
+    return np.logical_and.reduce([*short, *(reads_back(one.tokenizer, table, lines) for one, table in sides)])
+
+
+def compared(first: Bounds, second: Bounds, groups: np.ndarray) -> dict[str, Difference]:
+    """The measures of two models for the same N sequences, in the same order, by name.
+
+    `groups` (N,) numbers the lines that are drawn together: copies of a line fall into one split of a file, all or none.
+    """
+    return {
+        "elbo": _difference(first.elbo, second.elbo, groups),
+        "distortion": _difference(first.distortion, second.distortion, groups),
+        "rate": _difference(first.rates.sum(1), second.rates.sum(1), groups),
+        "importance_bound": _difference(first.importance_bound, second.importance_bound, groups),
+    }
+
+
+def _difference(first: np.ndarray, second: np.ndarray, groups: np.ndarray) -> Difference:
+    """Means, and the error of their difference by groups: sqrt(G / (G - 1) sum_g (sum of g's deviations)^2) / N, as usual for G = N."""
     between = first - second
-    return Difference(
-        first=float(first.mean()), second=float(second.mean()), difference=float(between.mean()), standard_error=standard_error(between)
-    )
+    sums = np.bincount(groups, between - between.mean())
+    count = len(sums)
+    error = math.sqrt(count / (count - 1) * float(sums @ sums)) / len(between) if count > 1 else None
+    return Difference(first=float(first.mean()), second=float(second.mean()), difference=float(between.mean()), standard_error=error)
 
 
-def verdict(comparison: Comparison, names: Sequence[str]) -> str:
-    """Which of two models has the better ELBO, or that the lines do not tell."""
-    elbo = comparison.elbo
-    size = f"{abs(elbo.difference):.3f} ± {elbo.standard_error:.3f} nats a line"
-    if abs(elbo.difference) <= TOLD_APART * elbo.standard_error or comparison.sequences < 2:
-        return f"these {comparison.sequences:,} lines do not tell the two apart: their ELBOs differ by {size}"
-    return f"{names[0] if elbo.difference > 0 else names[1]} has the better ELBO, by {size}"
+def _better(elbo: Difference, different: int) -> Literal["first", "second"] | None:
+    if different < ENOUGH or elbo.standard_error is None or abs(elbo.difference) <= TOLD_APART * elbo.standard_error:
+        return None
+    return "first" if elbo.difference > 0 else "second"
+
+
+def verdict(comparison: Comparison, names: tuple[str, str]) -> str:
+    """Which of two models has the better ELBO, or that the lines do not tell, in words."""
+    size = f"{abs(comparison.elbo.difference):.3f}{_error(comparison.elbo)} nats a line"
+    if comparison.better is not None:
+        better = names[0] if comparison.better == "first" else names[1]
+        return f"{better} has the better ELBO on these lines, by {size}"
+    if comparison.different < ENOUGH:
+        return f"{comparison.different} different lines are too few to say which has the better ELBO; they differ by {size}"
+    return f"these lines do not tell the two apart: their ELBOs differ by {size}, no more than {TOLD_APART:g} standard errors"
 
 
 def comparison_rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
-    """What was measured as (name, first, second, difference with its error), in nats a sequence."""
+    """What was measured as (name, first, second, difference ± its standard error), in nats a sequence."""
     measures = {
         "ELBO": comparison.elbo,
         "distortion": comparison.distortion,
         "rate": comparison.rate,
         "importance bound": comparison.importance_bound,
     }
-    return [
-        (name, f"{one.first:.3f}", f"{one.second:.3f}", f"{one.difference:+.3f} ± {one.standard_error:.3f}")
-        for name, one in measures.items()
-    ]
+    return [(name, f"{one.first:.3f}", f"{one.second:.3f}", f"{one.difference:+.3f}{_error(one)}") for name, one in measures.items()]
+
+
+def _error(one: Difference) -> str:
+    return "" if one.standard_error is None else f" ± {one.standard_error:.3f}"
+
+
+def known_lines(corpus: CorpusSettings, split: str, first: RunSettings, second: RunSettings) -> Iterator[str]:
+    """What to tell of lines that one of two models may know, and the other not."""
+    for name, trained in (("first", first.corpus), ("second", second.corpus)):
+        if _source_of(trained) != _source_of(corpus):
+            yield f"the {name} model was trained on {trained.path}, other lines than these: it may know some of them"
+    if split == "train" and corpus.path in SOURCES and first.training.seed != second.training.seed:
+        yield "these are training lines of the first model only: each seed draws its own"
+
+
+def _source_of(corpus: CorpusSettings) -> tuple[str, str | None, str]:
+    return os.path.realpath(corpus.path), corpus.column, corpus.split

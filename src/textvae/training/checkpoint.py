@@ -108,6 +108,11 @@ def save_training(folder: Path, state: State, position: Position, random: dict[s
     write_json(folder / "training.json", numbers)
 
 
+def has_training(folder: Path) -> bool:
+    """Whether a state of training stands in a run's folder."""
+    return (folder / "training.safetensors").exists()
+
+
 def load_training(folder: Path, state: State, rank: int = 0, world: int = 1) -> Position:
     """Put the state of training back and return the position, in the process `rank` of `world`.
 

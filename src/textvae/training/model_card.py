@@ -21,6 +21,8 @@ def write_card(folder: Path, config: RunConfig, parameters: int, metrics: dict[s
     rates = ", ".join(f"{rate:.2f}" for rate in valid["rate_per_rung"]) or "no latent"
     warning = collapse_warning(valid["rate_per_rung"], sum(valid["active_units_per_rung"]))
     collapse = f"\n> **Collapse:** {warning}\n" if warning else ""
+    start_from = settings.training.start_from
+    start = f"\nStarted from the weights of `{start_from}`, whose own training these figures leave out." if start_from else ""
     run = shlex.quote(str(folder))
     card = f"""---
 library_name: textvae
@@ -30,7 +32,7 @@ tags: [variational-autoencoder, text-generation]
 
 Text model (`{settings.architecture}`) trained by textvae on `{settings.corpus.path}` ({settings.corpus.tokenizer},
 lines of at most {config.max_length} tokens, vocabulary {config.vocabulary_size}), {parameters:,} parameters,
-{metrics["step"]:,} of {config.steps:,} steps, {seconds:,.0f} s of training. Preset: `{settings.preset}`.
+{metrics["step"]:,} of {config.steps:,} steps, {seconds:,.0f} s of training. Preset: `{settings.preset}`.{start}
 
 ## Measured on valid, nats a sequence
 One sample a line, at most 2,000 lines, at the step whose weights were kept.

@@ -38,9 +38,11 @@ class ProgressLine(Hook):
     def on_ready(self, facts: dict[str, Any]) -> None:
         """Say what is trained on what."""
         start = f", from the weights of {facts['start_from']}" if facts["start_from"] else ""
+        lines = f"{facts['lines']:,} training lines{' an epoch, drawn,' if facts['drawn'] else ''}"
+        tokens = "pieces" if facts["tokens"] == "bpe" else facts["tokens"]
         self._print(
-            f"{facts['corpus']}: {facts['lines']:,} training lines of up to {facts['max_length']} {facts['tokens']}, "
-            f"{facts['vocabulary']:,} symbols; {facts['architecture']}: {facts['parameters']:,} parameters on {facts['device']}{start}"
+            f"{facts['corpus']}: {lines} of up to {facts['max_length']} {tokens}, {facts['vocabulary']:,} different ones; "
+            f"{facts['architecture']}: {facts['parameters']:,} parameters on {facts['device']}{start}"
         )
 
     def on_start(self, steps: int, done: int) -> None:

@@ -23,17 +23,17 @@ from textvae.config import SCHEMA_VERSION
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError, RunError, UserError
+from textvae.hub import PUBLISHED
 from textvae.settings import RunSettings, from_dict, to_dict
 from textvae.storage import write_json
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from textvae.model.text_model import LatentTextModel
 
 TRAINING_STATE = ("training.safetensors", "training.json")
 """What only going on with a run needs."""
-
-PUBLISHED = ("config.json", "tokenizer.json", "weights.safetensors", "README.md", "metrics.jsonl", "environment.json")
-"""What of a run is worth publishing: all but the training state."""
 
 RUN_FILES = (*PUBLISHED, *TRAINING_STATE)
 """Every file that a run writes into its folder."""
@@ -72,11 +72,6 @@ class RunFolder:
     def exists(self) -> bool:
         """Whether a run stands here."""
         return (self.path / "config.json").exists()
-
-    @property
-    def has_checkpoint(self) -> bool:
-        """Whether a training state to go on from stands here."""
-        return (self.path / "training.safetensors").exists()
 
     def claim(self) -> None:
         """Make sure that a new run overwrites nothing here; raises `RunError` where a run, or a file named like a run's, stands already."""
@@ -143,11 +138,15 @@ class RunFolder:
             )
         return config, tokenizer
 
-    def load_weights(self, model: LatentTextModel) -> None:
-        """Put the kept weights into the model; raises `RunError` where they do not fit."""
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that were kept, by name; raises `RunError` where they are missing or damaged."""
         from textvae.training.checkpoint import read_tensors
 
-        tensors, _ = read_tensors(self.path / "weights.safetensors")
+        return read_tensors(self.path / "weights.safetensors")[0]
+
+    def load_weights(self, model: LatentTextModel) -> None:
+        """Put the kept weights into the model; raises `RunError` where they do not fit."""
+        tensors = self.weights()
         try:
             model.load_state_dict(tensors)
         except RuntimeError as error:

@@ -12,10 +12,12 @@ import torch
 from textvae.config import require
 from textvae.data.corpora import Prepared, load_corpus, prepare
 from textvae.data.tokenizers import Tokenizer
+from textvae.data.tokens import RESERVED
 from textvae.errors import RunError
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings
 from textvae.training.budget import planned
+from textvae.training.checkpoint import has_training
 from textvae.training.engine import chosen_device, chosen_precision, is_main_process
 from textvae.training.hooks import Hook, Hooks
 from textvae.training.memory import memory_told
@@ -58,6 +60,11 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
     """
     folder = RunFolder(out)
     config, tokenizer = folder.load()
+    if config.settings.training.start_from and not has_training(folder.path):
+        raise RunError(
+            f"{folder.path} was stopped before it had taken the weights of {config.settings.training.start_from}: "
+            "nothing is lost; remove the folder, and give the command that began it again"
+        )
     data = _prepared(config.settings, hooks, tokenizer, config.max_length)
     if fingerprint_of(data.tables["train"]) != config.fingerprint:
         raise RunError(
@@ -66,10 +73,7 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
         )
     settings = config.settings
     torch.manual_seed(settings.training.seed)
-    model = config.build()
-    if not folder.has_checkpoint and (start := StartingRun.of(settings)):
-        start.give_weights(model, settings)
-    trainer = Trainer(model, data, settings.objective, settings.training, config.steps, folder.path, hooks)
+    trainer = Trainer(config.build(), data, settings.objective, settings.training, config.steps, folder.path, hooks)
     trainer.resume()
     if trainer.position.finished and is_main_process():
         Hooks(tuple(hooks)).on_warning(f"{folder.path} is done already: there is nothing to go on with")
@@ -82,7 +86,9 @@ def prepared_model(settings: RunSettings, hooks: Sequence[Hook] = ()) -> tuple[P
     Raises:
         UserError: anything the user can mend about the corpus or the settings.
     """
-    start = StartingRun.of(settings)
+    start = StartingRun.named(settings.training.start_from) if settings.training.start_from else None
+    if start:
+        start.check_reading(settings)
     data = _prepared(settings, hooks, start.tokenizer, start.config.max_length) if start else _prepared(settings, hooks)
     torch.manual_seed(settings.training.seed)
     config = RunConfig(settings, data.tokenizer.vocabulary_size, data.max_length, fingerprint_of(data.tables["train"]), 0)
@@ -116,9 +122,10 @@ def _facts(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
     return {
         "corpus": trainer.data.corpus.name,
         "lines": len(trainer.data.tables["train"]),
+        "drawn": trainer.data.corpus.source is not None,
         "max_length": config.max_length,
         "tokens": trainer.data.tokenizer.kind,
-        "vocabulary": config.vocabulary_size,
+        "vocabulary": config.vocabulary_size - RESERVED,
         "architecture": config.settings.architecture,
         "parameters": trainer.model.parameter_count,
         "device": str(trainer.engine.device),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -11,12 +13,15 @@ from textvae.config import require
 from textvae.data.tokenizers import Tokenizer
 from textvae.errors import ConfigError, RunError
 from textvae.hub import located
-from textvae.layering import dotted
+from textvae.layering import dotted, load_config_file
 from textvae.settings import RunSettings, resolve, to_dict
 from textvae.training.run_folder import RunConfig, RunFolder
 
 if TYPE_CHECKING:
     from textvae.model.text_model import LatentTextModel
+
+READING = ("tokenizer", "vocabulary", "max_length", "long_lines")
+"""What of a run's corpus settings stays where another corpus is named; the others say where its own lines come from."""
 
 
 @final
@@ -29,65 +34,77 @@ class StartingRun:
     tokenizer: Tokenizer
 
     @classmethod
-    def of(cls, settings: RunSettings) -> StartingRun | None:
-        """The run that `training.start_from` names, or None where it names none.
+    def named(cls, name: str) -> StartingRun:
+        """The run of that name, a folder or on the hub; raises `RunError` where there is none, or it is damaged."""
+        with _told():
+            folder = RunFolder(located(name))
+            return cls(folder, *folder.load())
 
-        Raises:
-            RunError: there is no such run, or it is damaged.
-            ConfigError: it reads other tokens or longer or shorter lines than the settings say.
-        """
-        name = settings.training.start_from
-        if name is None:
-            return None
-        folder = RunFolder(located(name))
-        config, tokenizer = folder.load()
-        there, here = config.settings.corpus, settings.corpus
+    def check_reading(self, settings: RunSettings) -> None:
+        """Raise `ConfigError` for settings that read other symbols or other lengths than this run."""
+        there, here = self.config.settings.corpus, settings.corpus
+        for name in ("tokenizer", "vocabulary"):
+            ours, theirs = getattr(here, name), getattr(there, name)
+            require(ours == theirs, f"corpus.{name} is {ours}, but the run in training.start_from has {theirs}: leave it out")
         require(
-            here.tokenizer == there.tokenizer,
-            f"corpus.tokenizer is {here.tokenizer}, but {name}, from which training starts, reads {there.tokenizer}: say the same",
+            here.max_length in (None, self.config.max_length),
+            f"corpus.max_length is {here.max_length}, but the run in training.start_from has {self.config.max_length}: leave it out",
         )
-        require(
-            here.max_length in (None, config.max_length),
-            f"corpus.max_length is {here.max_length}, but {name}, from which training starts, reads lines of up to {config.max_length} "
-            "tokens: leave it out",
-        )
-        return cls(folder, config, tokenizer)
 
     def give_weights(self, model: LatentTextModel, settings: RunSettings) -> None:
-        """Put the run's weights into a new model; raises `ConfigError` with the settings that differ where they do not fit."""
+        """Put the run's weights into a new model.
+
+        Raises:
+            ConfigError: they do not fit it; told with the settings that differ.
+            RunError: they are missing or damaged.
+        """
+        with _told():
+            tensors = self.folder.weights()
         try:
-            self.folder.load_weights(model)
-        except RunError:
-            differing = self._differing(settings)
+            model.load_state_dict(tensors)
+        except RuntimeError:
+            here, there = (dotted({"model": to_dict(one)["model"]}) for one in (settings, self.config.settings))
+            differing = [name for name in here if here[name] != there.get(name) and not name.endswith("dropout")]
+            if "model.architecture" in differing:
+                differing = ["model.architecture"]
             if not differing:
-                raise
-            raise ConfigError(
-                f"the weights of {settings.training.start_from} do not fit this model: {', '.join(differing)}; "
-                "leave out --preset and --config to take its settings"
-            ) from None
-
-    def _differing(self, settings: RunSettings) -> list[str]:
-        """The model's settings that are not the run's, each with both values."""
-        here, there = (dotted({"model": to_dict(one)["model"]}) for one in (settings, self.config.settings))
-        if here["model.architecture"] != there["model.architecture"]:
-            return [_both("model.architecture", here, there)]
-        return [_both(name, here, there) for name in here if here[name] != there[name]]
+                raise RunError(f"training.start_from: {self.folder.path}/weights.safetensors does not fit its config.json") from None
+            told = ", ".join(f"{name} is {here[name]} here and {there.get(name)} there" for name in differing)
+            raise ConfigError(f"the weights of the run in training.start_from do not fit: {told}; leave out what differs") from None
 
 
-def _both(name: str, here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
-    return f"{name} is {here[name]} here and {there[name]} there"
+@contextmanager
+def _told() -> Iterator[None]:
+    """Inside the block a `RunError` says that the setting named the run: it may stand in a file."""
+    try:
+        yield
+    except RunError as error:
+        raise RunError(f"training.start_from: {error}") from error
 
 
 def run_settings(preset: str | None = None, config_file: Path | None = None, flags: Mapping[str, Any] | None = None) -> RunSettings:
-    """Settings as `resolve` lays them; where neither preset nor file is named, over those of the run that training starts from.
+    """Settings as `resolve` lays them; where training starts from another run, over that run's.
+
+    Of those its seed is raised by one, so that order, noise and the draws of a source are new ones; how often valid is looked at
+    follows from the new number of steps; and where another corpus is named, only how lines are read stays.
 
     Raises:
         ConfigError: wrong settings, every problem at once.
         RunError: there is no such run, or it is damaged.
     """
-    start_from = ((flags or {}).get("training") or {}).get("start_from")
-    if start_from is not None and preset is None and config_file is None:
-        folder = RunFolder(located(start_from))
-        folder.load()
-        config_file = folder.path / "config.json"
-    return resolve(preset, config_file, flags)
+    flags = flags or {}
+    file = load_config_file(config_file) if config_file else {}
+    name = next((found for layer in (flags, file) if (found := _at(layer, "training", "start_from")) is not None), None)
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        return resolve(preset, config_file, flags)
+    below = to_dict(StartingRun.named(os.fspath(name)).config.settings)
+    below["training"] |= {"seed": below["training"]["seed"] + 1, "evaluate_every": None}
+    if _at(flags, "corpus", "path") or _at(file, "corpus", "path"):
+        below["corpus"] = {key: below["corpus"][key] for key in READING}
+    return resolve(preset, config_file, flags, below)
+
+
+def _at(layer: Mapping[str, Any], table: str, key: str) -> Any:
+    """A setting of a layer, or None where it has no such table."""
+    inner = layer.get(table)
+    return inner.get(key) if isinstance(inner, Mapping) else None

@@ -22,7 +22,7 @@ from textvae.model.text_model import LatentTextModel
 from textvae.nn.kernel.compiling import kernel
 from textvae.training.adam import optimizer_for
 from textvae.training.averages import WeightAverage
-from textvae.training.checkpoint import Position, State, load_training, random_state, save_training, write_tensors
+from textvae.training.checkpoint import Position, State, has_training, load_training, random_state, save_training, write_tensors
 from textvae.training.engine import launch
 from textvae.training.feed import Feed
 from textvae.training.hooks import Hook, Hooks, StepRecord
@@ -103,7 +103,7 @@ class Trainer:
         self.began = 0.0  # when training would have begun, had it been one sitting
         self.metrics = MetricsLog(folder / "metrics.jsonl")
         self.window = Window(1 + len(model.latents.shapes), model.device)
-        self.collapsed = False
+        self.collapse: str | None = None  # what the last look told of one
         self.state = State(model, self.optimizer, self.average, self.window)
         if self.engine.rank:
             # Every process has built the same model; from here on each has noise of its own.
@@ -111,7 +111,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Take up the state of the run's last checkpoint; a run that was stopped before its first one starts anew."""
-        if (self.folder / "training.safetensors").exists():
+        if has_training(self.folder):
             self.position = load_training(self.folder, self.state, self.engine.rank, self.engine.world)
             self._compare_kernels()
         if self.engine.rank == 0:
@@ -206,6 +206,9 @@ class Trainer:
         self.began = time.perf_counter() - position.seconds
         self.model.train()
         batches = self.batches()
+        if self.settings.start_from is not None and not math.isfinite(position.best_loss):
+            self._evaluate()  # the weights it starts with are the ones to beat, and from here on the run stands by itself
+            self.save()
         while position.step < self.steps and not position.finished:
             self.take(next(batches))
             if position.step % self.every == 0 or position.step == self.steps:
@@ -253,7 +256,7 @@ class Trainer:
         """Write the line of metrics and warn of a collapse once beta has its full weight."""
         position = self.position
         self._count_time()
-        distortion, *rates = self.window.read()
+        trained = None if self.window.empty else self.window.read()
         self.window.reset()
         metrics: dict[str, Any] = {
             "step": position.step,
@@ -261,7 +264,7 @@ class Trainer:
             "seconds": round(position.seconds, 3),
             "beta": beta_at(position.step, self.steps, self.objective),
             "learning_rate": self.learning_rate,
-            "train": {"distortion": distortion, "rate": sum(rates), "rate_per_rung": rates},
+            "train": trained and {"distortion": trained[0], "rate": sum(trained[1:]), "rate_per_rung": trained[1:]},
             "valid": seen.as_metrics(),
         }
         if self.engine.rank == 0:
@@ -269,9 +272,9 @@ class Trainer:
         self.hooks.on_evaluation(metrics)
         if metrics["beta"] >= self.objective.beta:
             warning = self._collapse(metrics["valid"])
-            if warning and not self.collapsed:  # the numbers in it change with every look: it is told once, and once more at the end
+            if warning and not self.collapse:  # the numbers in it change with every look: it is told once, and once more at the end
                 self.hooks.on_warning(warning)
-            self.collapsed = warning is not None
+            self.collapse = warning
 
     def _collapse(self, valid: dict[str, Any]) -> str | None:
         """What to tell of a latent that is not used; nothing with a beta of 0, where a rate costs nothing."""
@@ -301,5 +304,5 @@ class Trainer:
         valid = self.metrics.of(position.best_step)["valid"]
         self.hooks.on_end({"steps": position.step, "seconds": position.seconds, "kept_step": position.best_step, "valid": valid})
         warning = self._collapse(valid)
-        if warning:
+        if warning and warning != self.collapse:
             self.hooks.on_warning(warning)

@@ -27,6 +27,11 @@ class Window:
         self._bad |= ~torch.isfinite(means) & ~self._bad.any()
         self._count += 1
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was added since the last reset."""
+        return self._count == 0
+
     def read(self) -> list[float]:
         """Mean terms since the last reset, nats a sequence."""
         return (self._sums / max(1, self._count)).tolist()

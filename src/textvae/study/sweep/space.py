@@ -163,12 +163,17 @@ RULES: Mapping[str, Rule] = {
 
 
 def default_space(base: RunSettings, fixed: Collection[str] = ()) -> Space:
-    """The ranges of `RULES` over the base's settings, but for those that the user fixed; what a model without latent lacks is left out."""
+    """The ranges of `RULES` over the base's settings, but for those that the user fixed.
+
+    What a model without latent lacks is left out, and so are widths where training starts from another run's weights.
+    """
     space: dict[str, BaseDistribution] = {}
     for name, value in dotted(to_dict(base)).items():
         rule = next((rule for pattern, rule in RULES.items() if fnmatchcase(name, pattern)), None)
         idle = name.startswith("objective.") and not hasattr(base.model, "latent")
-        found = rule(value, base) if rule and name not in fixed and not idle else None
+        shaping = name.startswith("model.") and not name.endswith("dropout")
+        held = name in fixed or (shaping and base.training.start_from is not None)  # else the weights would not fit
+        found = rule(value, base) if rule and not held and not idle else None
         if found is not None:
             space[name] = found
     return space
