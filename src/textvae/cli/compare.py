@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
-from cyclopts.validators import Number
+from typing import Literal
 
 import textvae
+from textvae.cli.commands import Device, Seed
 from textvae.cli.loading import checked
 from textvae.cli.output import note, print_json, print_table, progress
 
@@ -21,8 +19,8 @@ def compare(
     split: Literal["train", "valid", "test"] = "test",
     importance_samples: int = 100,
     column: str | None = None,
-    seed: Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))] = 0,
-    device: Literal["cpu", "cuda"] = "cpu",
+    seed: Seed = 0,
+    device: Device = "cpu",
     json: bool = False,
 ) -> None:
     """Measure two runs on the same lines, and say whether these tell one from the other.
