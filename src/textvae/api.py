@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -16,14 +16,15 @@ import torch
 
 from textvae import hub
 from textvae.config import CorpusSettings, require
-from textvae.data.corpora import Prepared, load_corpus, prepare
+from textvae.data.corpora import Prepared, fit_split, load_corpus, load_lines, prepare
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import UNK, TokenTable
-from textvae.errors import ConfigError, did_you_mean
+from textvae.errors import ConfigError, CorpusError, did_you_mean
 from textvae.evaluation.bounds import Progress, measure_bounds
 from textvae.evaluation.comparison import Comparison, compare, known_lines
 from textvae.evaluation.posterior_means import terms_at_means
 from textvae.evaluation.report import Evaluation, evaluate
+from textvae.evaluation.single import Reconstruction, Score
 from textvae.generation import Decode, Sampling, decode_beams, decode_greedy, decode_sampled, forbidden_tokens, prior_samples
 from textvae.latent_vectors import bottom_of, encode, interpolate_linear, interpolate_spherical
 from textvae.layering import dotted
@@ -38,40 +39,11 @@ from textvae.training.starting import run_settings
 Device = Literal["cpu", "cuda"]
 """Where a loaded model computes."""
 
+Split = Literal["train", "valid", "test", "all"]
+"""Which lines of a corpus are measured: a split, or all of them."""
+
 TABLES = ("corpus_settings", "model", "objective", "training")
 """The tables of settings that `train` takes as keywords."""
-
-
-@final
-@dataclass(frozen=True)
-class Score:
-    """How probable a model finds one string."""
-
-    text: str
-    elbo: float
-    """Evidence lower bound, nats."""
-
-    importance_bound: float
-    """Tighter bound on log p(x) from the same samples, nats."""
-
-    bits_per_character: float
-    """From the importance bound, over the characters the model read (none count as one)."""
-
-
-@final
-@dataclass(frozen=True)
-class Reconstruction:
-    """One string through the latent and back."""
-
-    input: str
-    """The string as the model reads it: a symbol it does not know is �, and what is too long is cut."""
-
-    output: str
-    distortion: float
-    """-log p(input | posterior mean), nats."""
-
-    rate: float
-    """KL of the posterior from the prior, nats."""
 
 
 @final
@@ -214,24 +186,34 @@ class TextVAE:
         self,
         corpus: str | Path | None = None,
         *,
-        split: Literal["train", "valid", "test"] = "test",
+        split: Split = "test",
         importance_samples: int = 100,
         column: str | None = None,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Evaluation:
-        """Measure the model on a split of a corpus (by default the one it was trained on). Warns of lines that are left out or cut."""
-        data = self.prepared(corpus, column)
-        for notice in data.notices:
+        """Measure the model on a split of a corpus (by default the one it was trained on), or on `all` its lines.
+
+        Warns of lines that are left out or cut, and of symbols that the model does not know.
+
+        Raises:
+            CorpusError: there is no such corpus, or no line in it that the model can read.
+        """
+        settings = self._settings_of(corpus, column)
+        found = load_lines(settings, split, self.settings.training.seed)
+        fitted, told = fit_split(split, found.lines, self.tokenizer, settings, self.max_length, fixed=True)
+        for notice in (*found.notices, *told):
             warnings.warn(notice, stacklevel=2)
+        if not fitted.lines:
+            raise CorpusError(f"{found.corpus}, {split}: no line has at most {self.max_length} tokens: give another split or corpus")
         return evaluate(
             self.model,
             self.tokenizer,
-            data.tables[split],
-            data.lines[split],
-            corpus_name=data.corpus.name,
+            fitted.table,
+            fitted.lines,
+            corpus_name=found.corpus,
             split=split,
-            source=data.corpus.source,
+            source=found.source,
             importance_samples=importance_samples,
             seed=seed,
             training_seconds=self.folder.training_seconds if self.folder else 0.0,
@@ -243,7 +225,7 @@ class TextVAE:
         other: TextVAE,
         corpus: str | Path | None = None,
         *,
-        split: Literal["train", "valid", "test"] = "test",
+        split: Split = "test",
         importance_samples: int = 100,
         column: str | None = None,
         seed: int = 0,
@@ -258,16 +240,16 @@ class TextVAE:
         """
         require(isinstance(other, TextVAE), f"other is a {type(other).__name__}: give a model, such as textvae.load('runs/other')")
         settings = self._settings_of(corpus, column)
-        data = load_corpus(settings, self.settings.training.seed)
-        for notice in (*data.notices, *known_lines(settings, split, self.settings, other.settings)):
+        found = load_lines(settings, split, self.settings.training.seed)
+        for notice in (*found.notices, *known_lines(settings, split, self.settings, other.settings)):
             warnings.warn(notice, stacklevel=2)
         return compare(
             self,
             other,
-            data.splits[split],
-            corpus_name=data.name,
+            found.lines,
+            corpus_name=found.corpus,
             split=split,
-            drawn=data.source is not None,
+            drawn=found.source is not None,
             importance_samples=importance_samples,
             seed=seed,
             progress=progress,
@@ -288,6 +270,8 @@ class TextVAE:
         """Texts as tokens, row i of text i. Longer ones than the model reads are cut and unseen symbols read as unknown, with a warning."""
         if isinstance(texts, str):
             raise ConfigError(f"texts is one string ({texts[:20]!r}): give a list of strings")
+        for text in texts:
+            require(isinstance(text, str), f"texts hold a {type(text).__name__} ({text!r:.20}): give a list of strings")
         table = self.tokenizer.encode(list(texts))
         long = int((table.lengths - 1 > self.max_length).sum())
         if long:
@@ -343,7 +327,11 @@ def train(
         assert out is not None
         named = {"corpus": corpus, "preset": preset, "config": config}
         given = [*(name for name, value in named.items() if value), *dotted(flags)]
-        require(not given, f"a resumed run keeps its settings, its number of steps too: leave out {', '.join(given)}, or train a new run")
+        require(
+            not given,
+            f"a resumed run keeps its settings, its number of steps too: leave out {', '.join(given)}, or train a new run (it may "
+            "--start-from this one)",
+        )
         return _finished(session.resume(out, watching), Path(out))
     if corpus is not None:
         flags["corpus"] = {**flags.get("corpus", {}), "path": _corpus_name(corpus)}

@@ -36,7 +36,7 @@ from .conftest import TINY, Command, environment
         (["train", "sinusoids", "--out", "x", "--steps", "5", "--minutes", "1"], "steps and minutes are both given: give one"),
         (["train", "sinusoids", "--out", "x", "--preset", "cnn", "--model.hidden", "5"], "Only rnn have it"),
         (["train", "sinusoids", "--out", "x", "--config", "none.toml"], "none.toml"),
-        (["train", "--resume", "--out", "no-run"], "no-run does not exist"),
+        (["train", "--resume", "--out", "no-run"], "no-run holds no run to go on with: leave out --resume"),
         (["presets", "show", "hybird"], "Did you mean 'hybrid'?"),
         (["presets", "show"], "needs a name"),
         (["reconstruct", "r"], "give one of the two"),

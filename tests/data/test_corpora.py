@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from textvae.config import CorpusSettings
 from textvae.data.batches import BucketedBatches
-from textvae.data.corpora import Prepared, built_in, fit_length, load_corpus, prepare
+from textvae.data.corpora import Prepared, built_in, fit_length, load_corpus, load_lines, prepare
 from textvae.data.corpus import Corpus, fill_empty_splits, split_by_hash
 from textvae.data.sources.source import Source
 from textvae.data.tokenizers import ByteTokenizer, CharacterTokenizer
@@ -270,12 +270,37 @@ def test_a_split_left_empty_is_filled_and_told():
 
 def test_unseen_symbols_are_counted_and_told():
     prepared = prepare(corpus_of(["abc"], valid=["axx", "y"], test=["a"]), settings())
-    assert prepared.notices == ("valid: 3 characters of 2 kinds are not in the vocabulary ('x', 'y'): read as unknown",)
+    (notice,) = prepared.notices
+    assert notice.startswith("valid: 3 of 4 characters (75%) are not in the vocabulary ('x', 'y'): all are read as one")
 
 
 def test_unseen_symbols_of_cut_lines_are_named_too():
     prepared = prepare(corpus_of(["ab"], valid=["xab", "ab"]), settings(long_lines="cut"))
     assert any("('x')" in notice for notice in prepared.notices)
+
+
+def test_copies_that_crowd_a_split_are_told_with_what_helps(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    alone = next(f"beat {i}" for i in range(99) if split_by_hash([f"beat {i}"])["valid"])  # a line whose place is in valid
+    path.write_text("\n".join([f"line {i}" for i in range(400)] + [alone] * 40))
+    (notice,) = load_corpus(CorpusSettings(path=str(path))).notices
+    assert notice.startswith("valid: 40 of ") and repr(alone) in notice and "sort -u" in notice
+    path.write_text("\n".join([f"line {i}" for i in range(400)] + [alone] * 2))
+    assert load_corpus(CorpusSettings(path=str(path))).notices == ()
+
+
+def test_all_lines_of_a_file_are_measured_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("b\na\nb\n")
+    found = load_lines(CorpusSettings(path=str(path)), "all")
+    assert (found.lines, found.source, found.notices) == (["b", "a", "b"], None, ())
+    for split in SPLITS:
+        (tmp_path / f"{split}.txt").write_text(f"{split}\n")
+    assert sorted(load_lines(CorpusSettings(path=str(tmp_path)), "all").lines) == ["test", "train", "valid"]
+    drawn = load_lines(CorpusSettings(path="messages", draws=5, held_out_draws=2), "all")
+    assert len(drawn.lines) == 9 and drawn.source is not None
+    with pytest.raises(CorpusError, match="neither a file"):
+        load_lines(CorpusSettings(path="no-such"), "all")
 
 
 def test_a_given_tokenizer_is_kept():
@@ -306,7 +331,7 @@ def test_a_sources_vocabulary_is_read_from_none_of_its_splits():
     splits = {split: ["hhth", "h" * 200] for split in SPLITS}
     prepared = prepare(Corpus("coins", splits, Coins()), settings())
     assert prepared.max_length < 200
-    assert any(notice == "test: 1 characters of 1 kinds are not in the vocabulary ('t'): read as unknown" for notice in prepared.notices)
+    assert any(notice.startswith("test: 1 of 4 characters (25%) are not in the vocabulary ('t')") for notice in prepared.notices)
 
 
 def test_a_source_that_knows_its_longest_line_sets_the_length(monkeypatch):

@@ -52,7 +52,7 @@ def measured(model: LatentTextModel, lines: Sequence[str] = LINES, **settings: A
 
 
 CONTRACT = {
-    "corpus": str, "split": str, "sequences": int, "tokens": int, "characters": int,
+    "corpus": str, "split": str, "sequences": int, "tokens": int, "unknown_tokens": int, "characters": int,
     "elbo": float, "distortion": float, "rate": float, "rate_per_rung": list,
     "importance_bound": float, "importance_samples": int, "standard_error": dict,
     "bits_per_character": float, "perplexity_per_token": float,
@@ -100,8 +100,30 @@ def test_the_arithmetic_of_a_report(tiny: Tiny) -> None:
 def test_standard_errors_are_those_of_the_mean(tiny: Tiny) -> None:
     model = tiny("lm")
     alone = [measured(model, [line]).elbo for line in LINES]
-    assert measured(model).standard_error["elbo"] == pytest.approx(np.std(alone, ddof=1) / math.sqrt(6), rel=1e-4)
+    drawn = measured(model, source=Uniform()).standard_error["elbo"]
+    assert drawn == pytest.approx(np.std(alone, ddof=1) / math.sqrt(6), rel=1e-4), "draws of a source are independent, equal ones too"
+    assert measured(model, LINES[:-1]).standard_error["elbo"] == pytest.approx(np.std(alone[:-1], ddof=1) / math.sqrt(5), rel=1e-4)
     assert measured(model, ["ab"]).standard_error["elbo"] == 0.0
+
+
+def test_copies_of_a_files_line_are_one_observation(tiny: Tiny) -> None:
+    model = tiny("lm")
+    once, thrice = (measured(model, LINES[:-1] * copies).standard_error["elbo"] for copies in (1, 3))
+    assert thrice == pytest.approx(once, rel=1e-4)
+
+
+def test_symbols_that_the_model_does_not_know_are_counted_and_shown(tiny: Tiny) -> None:
+    found = measured(tiny("lm"), ["abx", "yz"])
+    assert (found.unknown_tokens, found.tokens) == (3, 7)
+    (row,) = [row for row in evaluation_rows(found) if row[0] == "unknown symbols"]
+    assert row[1] == "3 of 7 tokens (43%)" and "flatter" in row[2]
+    assert not [row for row in evaluation_rows(measured(tiny("lm"))) if row[0] == "unknown symbols"]
+
+
+def test_few_lines_tell_nothing_of_an_error_or_of_a_collapse(tiny: Tiny) -> None:
+    table = evaluation_table(measured(tiny("rnn"), ["ab"], importance_samples=2))
+    assert table.caption is None
+    assert "±" not in evaluation_rows(measured(tiny("rnn"), ["ab"], importance_samples=2))[0][1]
 
 
 def test_columns_of_the_study_fall_back_to_t_max(tiny: Tiny) -> None:
@@ -206,7 +228,7 @@ LATENT_ROWS = ["active units", "mutual information"]
 def test_the_table_says_the_same_numbers_in_plain_words(tiny: Tiny, name: str) -> None:
     from rich.console import Console
 
-    report = measured(tiny(name), source=Uniform(), importance_samples=3)
+    report = measured(tiny(name), LINES * 5, source=Uniform(), importance_samples=3)
     expected = [*FIRST_ROWS, *([] if name == "lm" else LATENT_ROWS), "reconstruction"]
     assert [row[0] for row in evaluation_rows(report)][: len(expected)] == expected
     page = StringIO()

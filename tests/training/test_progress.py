@@ -11,10 +11,11 @@ from textvae.training.progress import ProgressLine
 
 def test_the_first_line_says_what_is_trained_on_what() -> None:
     page = StringIO()
-    facts = {"corpus": "[x].txt", "lines": 1234, "max_length": 31, "tokens": "characters", "vocabulary": 80}
-    facts |= {"drawn": False, "architecture": "rnn", "parameters": 5678, "device": "cpu", "start_from": None}
+    facts = {"corpus": "[x].txt", "lines": 1234, "different": 1000, "drawn": False, "longest": 31, "tokens": "characters"}
+    facts |= {"vocabulary": 80, "architecture": "rnn", "parameters": 5678, "device": "cpu", "start_from": None}
     ProgressLine(Console(file=page, width=40)).on_ready(facts)
-    assert page.getvalue() == "[x].txt: 1,234 training lines of up to 31 characters, 80 different ones; rnn: 5,678 parameters on cpu\n"
+    lines = "[x].txt: 1,234 training lines (1,000 different) of up to 31 characters, 80 kinds of them known"
+    assert page.getvalue() == f"{lines}; rnn: 5,678 parameters on cpu\n"
 
 
 def test_a_users_text_is_printed_as_it_is_and_once() -> None:

@@ -57,7 +57,7 @@ def test_a_run_is_a_folder_with_all_its_files(settings: Any, recorder: Any, metr
     best = min(records, key=lambda record: record["valid"]["loss"])
     assert end["steps"] == 12 and end["kept_step"] == best["step"] and end["valid"] == best["valid"]
     (facts,) = recorder.all("ready")
-    assert (facts["lines"], facts["max_length"], facts["tokens"], facts["architecture"]) == (31, 7, "characters", "ladder")
+    assert (facts["lines"], facts["longest"], facts["tokens"], facts["architecture"]) == (31, 7, "characters", "ladder")
     assert facts["device"] == "cpu" and facts["start_from"] is None
     for record in records:
         valid = record["valid"]

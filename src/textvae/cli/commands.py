@@ -13,8 +13,7 @@ from cyclopts.validators import Number
 
 from textvae.cli.loading import loaded
 from textvae.cli.output import note, print_columns, print_json, print_lines, print_table, progress, shown
-from textvae.config import CorpusSettings
-from textvae.errors import ConfigError, CorpusError, did_you_mean
+from textvae.errors import ConfigError
 
 STDIN = "-"
 """Typed for a text file, it means what is piped in."""
@@ -23,6 +22,7 @@ Input = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))]
 Count = Annotated[int, Parameter(name="-n")]
 Device = Literal["cpu", "cuda"]
+Split = Literal["train", "valid", "test", "all"]
 
 app = App(
     name="textvae",
@@ -34,6 +34,7 @@ app = App(
 )
 app.command("textvae.cli.training:train", help="Train a model on a corpus, in a folder of its own.")
 app.command("textvae.cli.compare:compare", help="Measure two runs on the same lines, and say whether these tell one from the other.")
+app.command("textvae.cli.corpora:corpora", help="Built-in corpora: list them, show one or your own, or fetch the one that is downloaded.")
 app.command("textvae.cli.doctor:doctor", help="Say what training runs on here, and whether the compiled kernel does.")
 app.command("textvae.cli.reproduce:reproduce", help="Train a table of the study again, and print it beside the printed one.")
 app.command("textvae.cli.sweep:sweep", help="Search for settings: train a corpus many times and tell which runs are best.")
@@ -45,7 +46,7 @@ def evaluate(
     corpus: str | None = None,
     /,
     *,
-    split: Literal["train", "valid", "test"] = "test",
+    split: Split = "test",
     importance_samples: int = 100,
     column: str | None = None,
     seed: Seed = 0,
@@ -61,7 +62,7 @@ def evaluate(
     corpus
         As for `textvae train`; by default the corpus the run was trained on.
     split
-        Which split.
+        Which split, or all lines (of a file that the model was not trained on, say).
     importance_samples
         Samples of z a sequence.
     column
@@ -306,29 +307,6 @@ def score(
 
 
 @app.command
-def corpora(action: Literal["list", "show", "fetch"] = "list", name: str | None = None, /) -> None:
-    """Built-in corpora: list them, show one, or fetch the one that is downloaded.
-
-    Parameters
-    ----------
-    action
-        list; show NAME: sizes, entropy where it is known, some lines (a file or a folder will do as well); fetch NAME.
-    name
-        Which corpus.
-    """
-    from textvae.data.corpora import built_in
-
-    if action == "list":
-        print_columns(list(built_in().items()))
-    elif name is None:
-        raise ConfigError(f"textvae corpora {action} needs a name: {', '.join(sorted(built_in()))}")
-    elif action == "show":
-        _show_corpus(name)
-    else:
-        _fetch_corpus(name)
-
-
-@app.command
 def presets(action: Literal["list", "show"] = "list", name: str | None = None, /) -> None:
     """Presets: list them, or print all settings of one, as a file for `textvae train --config`.
 
@@ -359,29 +337,3 @@ def _lines(input: str, column: str | None) -> Sequence[str]:
     for notice in notices:
         note(notice)
     return lines
-
-
-def _show_corpus(name: str) -> None:
-    from textvae.data.corpora import built_in, load_corpus
-
-    corpus = load_corpus(CorpusSettings(path=name))
-    for notice in corpus.notices:
-        note(notice)
-    drawn = " (train is drawn afresh each epoch)" if corpus.source else ""
-    rows = [("corpus", corpus.name), ("what", built_in().get(name, "your own"))]
-    rows += [("lines", ", ".join(f"{split} {len(lines):,}" for split, lines in corpus.splits.items()) + drawn)]
-    if corpus.source:
-        rows += [("entropy", f"{corpus.source.entropy:.3f} nats a line: no model costs less on average")]
-    print_columns([*rows, *(("such as", shown(line)) for line in corpus.splits["train"][:5])])
-
-
-def _fetch_corpus(name: str) -> None:
-    from textvae.data.corpora import built_in
-    from textvae.data.sentiment140 import NAME, fetch_sentiment140
-
-    if name == NAME:
-        print(fetch_sentiment140())
-    elif name in built_in():
-        note(f"{name} is made here: there is nothing to fetch")
-    else:
-        raise CorpusError(f"there is no built-in corpus {name!r}.{did_you_mean(name, built_in())}")

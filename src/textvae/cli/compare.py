@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import textvae
-from textvae.cli.commands import Device, Seed
+from textvae.cli.commands import Device, Seed, Split
 from textvae.cli.loading import checked
 from textvae.cli.output import note, print_json, print_table, progress
 
@@ -16,7 +14,7 @@ def compare(
     corpus: str | None = None,
     /,
     *,
-    split: Literal["train", "valid", "test"] = "test",
+    split: Split = "test",
     importance_samples: int = 100,
     column: str | None = None,
     seed: Seed = 0,
@@ -36,7 +34,7 @@ def compare(
     corpus
         As for `textvae train`; by default the corpus the first run was trained on.
     split
-        Which split.
+        Which split, or all lines (of a file that the model was not trained on, say).
     importance_samples
         Samples of z a sequence.
     column
@@ -59,7 +57,7 @@ def compare(
     from rich.table import Table
     from rich.text import Text
 
-    from textvae.evaluation.comparison import comparison_rows, verdict
+    from textvae.evaluation.comparison import comparison_rows, line_by_line, verdict
 
     # Text, not str: a folder may have brackets in its name, which rich would read as its markup.
     sizes = f"{found.corpus}, {found.split}: {found.sequences:,} lines, nats a line ± standard errors"
@@ -69,6 +67,6 @@ def compare(
     for row in comparison_rows(found):
         table.add_row(*row)
     print_table(table)
-    print(f"{verdict(found, (run, other))}. Line by line {run} has the better one on {found.share_first_better:.1%}.")
+    print("; ".join(part for part in (verdict(found, (run, other)), line_by_line(found, (run, other))) if part))
     if found.left_out:
         note(f"{found.left_out:,} lines are left out, which one of the two cannot read whole")

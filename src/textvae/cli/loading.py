@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import textvae
+from textvae.errors import RunError
 
 if TYPE_CHECKING:
     from textvae.api import Device, TextVAE
@@ -37,7 +38,8 @@ def check_training(corpus: str | None, preset: str | None, config: Path | None, 
     if "LOCAL_RANK" in os.environ:  # of several processes the first one may have begun to write the folder
         return
     if resume:
-        RunFolder(out).load()
+        if not RunFolder(out).exists:
+            raise RunError(f"{out} holds no run to go on with: leave out --resume to begin one there, or check --out")
         return
     chosen = run_settings(preset, config, settings)
     RunFolder(out).claim()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -73,7 +74,8 @@ def print_table(table: Table) -> None:
     """Print a table, as wide as the terminal, or as what is in it where the output goes elsewhere."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+    # rich itself takes $COLUMNS where it is set
+    Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH).print(table)
 
 
 def print_columns(rows: Sequence[tuple[str, str]]) -> None:

@@ -79,6 +79,8 @@ def _tell_what_next(vae: TextVAE, out: Path) -> None:
     print(f"{out} holds the model: {vae.settings.architecture}, {vae.model.parameter_count:,} parameters. Next:")
     for command in ("sample", "evaluate", "reconstruct"):
         print(f"  textvae {command} {run}" + (" 'some text'" if command == "reconstruct" else ""))
+    if vae.settings.training.start_from:
+        print(f"  textvae compare {shlex.quote(vae.settings.training.start_from)} {run}")
 
 
 def _how_to_go_on(out: Path) -> str:

@@ -14,7 +14,7 @@ from typing import final
 import numpy as np
 
 from textvae.config import CorpusSettings
-from textvae.data.corpus import Corpus, draw_training, fill_empty_splits, split_by_hash
+from textvae.data.corpus import Corpus, crowding_notices, draw_training, fill_empty_splits, split_by_hash
 from textvae.data.files import read_lines, read_splits
 from textvae.data.sources.source import Source
 from textvae.data.tokenizers import CharacterTokenizer, Tokenizer, fit_tokenizer
@@ -82,6 +82,41 @@ def load_corpus(settings: CorpusSettings, seed: int = 0) -> Corpus:
     return _split(name, *read_lines(path, settings.column))
 
 
+ALL = "all"
+"""In place of a split: every line of a corpus."""
+
+
+@final
+@dataclass(frozen=True)
+class Lines:
+    """Lines to measure, of one split of a corpus or of all of it."""
+
+    corpus: str
+    lines: list[str]
+    source: Source | None
+    notices: tuple[str, ...]
+
+
+def load_lines(settings: CorpusSettings, split: str, seed: int = 0) -> Lines:
+    """The lines of one split of a corpus, or with `ALL` every line, a lone file's in its own order.
+
+    Raises:
+        CorpusError: there is no such corpus, or it cannot be read.
+    """
+    path = Path(settings.path)
+    if split == ALL and settings.path not in (*SOURCES, *TEXTS) and not path.is_dir():
+        require_corpus(settings.path)
+        return Lines(settings.path, *_of_file(path, settings.column))
+    corpus = load_corpus(settings, seed)
+    lines = [line for part in corpus.splits.values() for line in part] if split == ALL else corpus.splits[split]
+    return Lines(corpus.name, lines, corpus.source, corpus.notices)
+
+
+def _of_file(path: Path, column: str | None) -> tuple[list[str], None, tuple[str, ...]]:
+    lines, notices = read_lines(path, column)
+    return lines, None, notices
+
+
 def require_corpus(name: str) -> None:
     """Raise `CorpusError` for a name that is neither a built-in nor a file or folder that is there."""
     if name in (*SOURCES, *TEXTS):
@@ -102,7 +137,7 @@ def _draw_splits(source: Source, settings: CorpusSettings, seed: int) -> Corpus:
 
 def _split(name: str, lines: Sequence[str], notices: tuple[str, ...] = ()) -> Corpus:
     splits, reused = fill_empty_splits(split_by_hash(lines))
-    return Corpus(name, splits, notices=notices + reused)
+    return Corpus(name, splits, notices=notices + (reused or crowding_notices(splits)))
 
 
 def _not_found(name: str) -> str:
@@ -211,17 +246,27 @@ def prepare(corpus: Corpus, settings: CorpusSettings, tokenizer: Tokenizer | Non
     if tokenizer is None:
         tokenizer = fit_tokenizer(first, settings)
     max_length = settings.max_length or min(_longest(corpus.source, first, tokenizer), LONGEST_BY_DEFAULT)
-    lines: dict[str, list[str]] = {}
-    tables: dict[str, TokenTable] = {}
+    fitted: dict[str, Fitted] = {}
     notices = list(corpus.notices)
     for split, given in corpus.splits.items():
-        fitted = fit_length(given, tokenizer, settings, max_length)
-        lines[split], tables[split] = fitted.lines, fitted.table
-        if fitted.too_long:
-            notices.append(_long_lines_notice(split, fitted, settings, max_length, fixed))
-        notices += _unknown_notices(split, given, fitted.table, tokenizer)
+        fitted[split], told = fit_split(split, given, tokenizer, settings, max_length, fixed)
+        notices += told
+    lines = {split: one.lines for split, one in fitted.items()}
+    tables = {split: one.table for split, one in fitted.items()}
     notices += _refill(lines, tables, max_length, fixed)
     return Prepared(corpus, settings, tokenizer, max_length, lines, tables, tuple(notices), fixed)
+
+
+def fit_split(
+    split: str, given: Sequence[str], tokenizer: Tokenizer, settings: CorpusSettings, max_length: int, fixed: bool
+) -> tuple[Fitted, list[str]]:
+    """The lines of a split as `fit_length` leaves them, and what to tell of those that are too long or have unknown symbols.
+
+    `fixed` says that tokenizer and length are a trained model's, which no setting changes.
+    """
+    fitted = fit_length(given, tokenizer, settings, max_length)
+    told = [_long_lines_notice(split, fitted, settings, max_length, fixed)] if fitted.too_long else []
+    return fitted, told + _unknown_notices(split, given, fitted.table, tokenizer)
 
 
 def _lines_to_fit(corpus: Corpus) -> list[str]:
@@ -249,12 +294,16 @@ def _long_lines_notice(what: str, fitted: Fitted, settings: CorpusSettings, max_
 
 
 def _unknown_notices(split: str, given: Sequence[str], table: TokenTable, tokenizer: Tokenizer) -> list[str]:
-    counts = tokenizer.unknown(given) if np.any(table.tokens == UNK) else {}
+    total, tokens = int((table.tokens == UNK).sum()), int((table.lengths - 1).sum())
+    counts = tokenizer.unknown(given) if total else {}
     if not counts:
         return []
     shown = ", ".join(repr(symbol) for symbol in list(counts)[:5]) + (", …" if len(counts) > 5 else "")
-    total = sum(counts.values())
-    return [f"{split}: {total:,} {tokenizer.kind} of {len(counts):,} kinds are not in the vocabulary ({shown}): read as unknown"]
+    share = f"{total:,} of {tokens:,} {tokenizer.kind} ({100 * total / tokens:.2g}%)"
+    return [
+        f"{split}: {share} are not in the vocabulary ({shown}): all are read as one unknown symbol, which costs less than to write the "
+        "right one"
+    ]
 
 
 def _refill(lines: dict[str, list[str]], tables: dict[str, TokenTable], max_length: int, fixed: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -82,3 +83,22 @@ def fill_empty_splits(splits: Mapping[str, list[str]]) -> tuple[dict[str, list[s
         return filled, ()
     return filled, (f"too few different lines for a split of their own: {' and '.join(reused)} measure memory of the training lines, "
                     "not generalisation",)  # fmt: skip
+
+
+CROWDED, CROWD = 0.1, 10
+"""A held-out split is told of where copies of one line are more than this share of it, and at least so many."""
+
+
+def crowding_notices(splits: Mapping[str, list[str]]) -> tuple[str, ...]:
+    """What to tell of a valid or test split that copies of one line crowd: what is measured there is mostly that line."""
+    notices = []
+    for split in ("valid", "test"):
+        lines = splits[split]
+        ((line, copies),) = Counter(lines).most_common(1)
+        if copies >= CROWD and copies > CROWDED * len(lines):
+            shown = line if len(line) <= 30 else f"{line[:30]}…"
+            notices.append(
+                f"{split}: {copies:,} of {len(lines):,} lines are copies of {shown!r}, for all copies of a line fall into one split: its "
+                "figures are mostly that line's; remove copies (sort -u), or give a folder that you split yourself"
+            )
+    return tuple(notices)

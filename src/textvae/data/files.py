@@ -105,12 +105,15 @@ def _decode(path: Path, data: bytes) -> tuple[str, tuple[str, ...]]:
     nul = data.find(b"\0")
     if nul >= 0:
         line = data.count(b"\n", 0, nul) + 1
-        raise CorpusError(f"{path}, line {line}: holds a NUL byte: give a text file, or remove the byte")
+        raise CorpusError(f"{path}, line {line}: holds a NUL byte: give a text file, or remove such bytes (tr -d '\\0' < FILE > NEW)")
     try:
         return data.decode(), notices
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"{path}, line {line}: not valid UTF-8 (byte 0x{data[error.start]:02x}): save it as UTF-8") from error
+        raise CorpusError(
+            f"{path}, line {line}: not valid UTF-8 (byte 0x{data[error.start]:02x}): "
+            "save it as UTF-8 (iconv -f latin1 -t utf-8 FILE > NEW, where it is Latin-1)"
+        ) from error
 
 
 def _separated(path: Path, data: bytes, column: str | None) -> tuple[list[str], tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -11,11 +10,12 @@ from typing import Any, Literal, Protocol, final
 import numpy as np
 import torch
 
-from textvae.config import CorpusSettings, require
+from textvae.config import CorpusSettings
 from textvae.data.corpora import SOURCES
 from textvae.data.tokenizers import Tokenizer
+from textvae.errors import ConfigError
 from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
-from textvae.evaluation.report import reads_back
+from textvae.evaluation.report import observations, reads_back, standard_error
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings
 
@@ -112,9 +112,12 @@ def compare(
     Raises:
         ConfigError: K < 1, or no line that both read whole.
     """
-    whole = _both_whole(first, second, lines)
-    kept = [lines[row] for row in np.flatnonzero(whole).tolist()]
-    require(bool(kept), f"no line of {corpus_name}, {split}, is read whole by both models: give another corpus")
+    read = _read_whole(first, second, lines)
+    kept = [lines[row] for row in np.flatnonzero(read[0] & read[1]).tolist()]
+    if not kept:
+        counts = f"of {len(lines):,} the first reads {read[0].sum():,}, the second {read[1].sum():,}"
+        why = "a model reads no line with more tokens than it has or with symbols that it does not know"
+        raise ConfigError(f"no line of {corpus_name}, {split}, is read whole by both models: {counts}; {why}")
     measured = [
         measure_bounds(
             one.model,
@@ -125,9 +128,8 @@ def compare(
         )
         for one in (first, second)
     ]
-    _, groups = np.unique(kept, return_inverse=True)
-    found = compared(measured[0], measured[1], np.arange(len(kept)) if drawn else groups)
-    different = int(groups.max()) + 1
+    found = compared(measured[0], measured[1], observations(kept, drawn))
+    different = len(set(kept))
     return Comparison(
         corpus=corpus_name,
         split=split,
@@ -141,19 +143,21 @@ def compare(
     )
 
 
-def _both_whole(first: Reader, second: Reader, lines: Sequence[str]) -> np.ndarray:
-    """Which lines (N,) both read whole. Models of one tokenizer read the same tokens, whatever these leave out of a line."""
-    sides = [(one, one.tokenizer.encode(lines)) for one in (first, second)]
-    short = [table.lengths - 1 <= one.max_length for one, table in sides]
-    if first.tokenizer.to_json() == second.tokenizer.to_json():
-        return np.logical_and(*short)
-    return np.logical_and.reduce([*short, *(reads_back(one.tokenizer, table, lines) for one, table in sides)])
+def _read_whole(first: Reader, second: Reader, lines: Sequence[str]) -> list[np.ndarray]:
+    """Which lines (N,) each of them reads whole. Models of one tokenizer read the same tokens, whatever these leave out of a line."""
+    same = first.tokenizer.to_json() == second.tokenizer.to_json()
+    found = []
+    for one in (first, second):
+        table = one.tokenizer.encode(lines)
+        short = table.lengths - 1 <= one.max_length
+        found.append(short if same else short & reads_back(one.tokenizer, table, lines))
+    return found
 
 
 def compared(first: Bounds, second: Bounds, groups: np.ndarray) -> dict[str, Difference]:
     """The measures of two models for the same N sequences, in the same order, by name.
 
-    `groups` (N,) numbers the lines that are drawn together: copies of a line fall into one split of a file, all or none.
+    `groups` (N,) are their `observations`.
     """
     return {
         "elbo": _difference(first.elbo, second.elbo, groups),
@@ -164,12 +168,13 @@ def compared(first: Bounds, second: Bounds, groups: np.ndarray) -> dict[str, Dif
 
 
 def _difference(first: np.ndarray, second: np.ndarray, groups: np.ndarray) -> Difference:
-    """Means, and the error of their difference by groups: sqrt(G / (G - 1) sum_g (sum of g's deviations)^2) / N, as usual for G = N."""
     between = first - second
-    sums = np.bincount(groups, between - between.mean())
-    count = len(sums)
-    error = math.sqrt(count / (count - 1) * float(sums @ sums)) / len(between) if count > 1 else None
-    return Difference(first=float(first.mean()), second=float(second.mean()), difference=float(between.mean()), standard_error=error)
+    return Difference(
+        first=float(first.mean()),
+        second=float(second.mean()),
+        difference=float(between.mean()),
+        standard_error=standard_error(between, groups),
+    )
 
 
 def _better(elbo: Difference, different: int) -> Literal["first", "second"] | None:
@@ -185,7 +190,7 @@ def verdict(comparison: Comparison, names: tuple[str, str]) -> str:
         better = names[0] if comparison.better == "first" else names[1]
         return f"{better} has the better ELBO on these lines, by {size}"
     if comparison.different < ENOUGH:
-        return f"{comparison.different} different lines are too few to say which has the better ELBO; they differ by {size}"
+        return f"{_counted(comparison.different, 'different line')} cannot say which has the better ELBO; they differ by {size}"
     return f"these lines do not tell the two apart: their ELBOs differ by {size}, no more than {TOLD_APART:g} standard errors"
 
 
@@ -198,6 +203,20 @@ def comparison_rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
         "importance bound": comparison.importance_bound,
     }
     return [(name, f"{one.first:.3f}", f"{one.second:.3f}", f"{one.difference:+.3f}{_error(one)}") for name, one in measures.items()]
+
+
+def line_by_line(comparison: Comparison, names: tuple[str, str]) -> str:
+    """On how many lines which model has the better ELBO, in words; empty where both are the same."""
+    share = comparison.share_first_better
+    if comparison.elbo.difference == 0.0 and share == 0.5:
+        return ""
+    copies = f" ({comparison.different:,} different)" if comparison.different < comparison.sequences else ""
+    lines = f"{_counted(comparison.sequences, 'line')}{copies}"
+    return f"of the {lines} {names[0]} has the better ELBO on {share:.1%}, {names[1]} on the others"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _error(one: Difference) -> str:

@@ -13,7 +13,7 @@ import torch
 from textvae.config import require
 from textvae.data.sources.source import Source
 from textvae.data.tokenizers import Tokenizer
-from textvae.data.tokens import TokenTable
+from textvae.data.tokens import UNK, TokenTable
 from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
 from textvae.evaluation.diagnostics import mutual_information, survey
 from textvae.evaluation.reconstruction import reconstruction_quality
@@ -35,6 +35,8 @@ class Evaluation:
     sequences: int
     tokens: int
     """Scored tokens, `EOS` included."""
+    unknown_tokens: int
+    """Of these, symbols that the vocabulary does not hold, all read as one: with many of them the bounds flatter the model."""
     characters: int
     """Characters of the lines, without their ends."""
     elbo: float
@@ -45,7 +47,8 @@ class Evaluation:
     importance_bound: float
     importance_samples: int
     standard_error: dict[str, float]
-    """Of `elbo` and `importance_bound`: standard deviation over sequences / sqrt(N)."""
+    """Of `elbo` and `importance_bound`: standard deviation over sequences / sqrt(N); of a file's lines copies count as one observation.
+    0 where all are the same one, so that it is not known."""
     bits_per_character: float
     """From the importance bound; a set of empty lines only counts as one character."""
     perplexity_per_token: float
@@ -119,7 +122,7 @@ def evaluate(
     return Evaluation(
         corpus=corpus_name,
         split=split,
-        **_sizes_and_bounds(bounds, table, lines),
+        **_sizes_and_bounds(bounds, table, lines, observations(lines, drawn=source is not None)),
         active_units=sum(found.active_units),
         latent_units=sum(shape.channels for shape in model.latents.shapes),
         active_units_per_rung=found.active_units,
@@ -146,13 +149,14 @@ def _tell(progress: Progress | None, what: str, count: int) -> None:
         progress(what, 0, count)
 
 
-def _sizes_and_bounds(bounds: Bounds, table: TokenTable, lines: Sequence[str]) -> dict[str, Any]:
+def _sizes_and_bounds(bounds: Bounds, table: TokenTable, lines: Sequence[str], groups: np.ndarray) -> dict[str, Any]:
     characters, tokens = sum(map(len, lines)), int(table.lengths.sum())
     nats = -float(bounds.importance_bound.sum())
     rates = [float(rate) for rate in bounds.rates.mean(0)]
     return {
         "sequences": len(table),
         "tokens": tokens,
+        "unknown_tokens": int((table.tokens == UNK).sum()),
         "characters": characters,
         "elbo": float(bounds.elbo.mean()),
         "distortion": float(bounds.distortion.mean()),
@@ -160,15 +164,29 @@ def _sizes_and_bounds(bounds: Bounds, table: TokenTable, lines: Sequence[str]) -
         "rate_per_rung": rates,
         "importance_bound": float(bounds.importance_bound.mean()),
         "importance_samples": bounds.importance_samples,
-        "standard_error": {"elbo": standard_error(bounds.elbo), "importance_bound": standard_error(bounds.importance_bound)},
+        "standard_error": {name: standard_error(getattr(bounds, name), groups) or 0.0 for name in ("elbo", "importance_bound")},
         "bits_per_character": nats / math.log(2) / max(1, characters),
         "perplexity_per_token": math.exp(nats / tokens),
     }
 
 
-def standard_error(values: np.ndarray) -> float:
-    """Standard deviation over sequences / sqrt(N); 0 for a single sequence, where it is not known."""
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+def observations(lines: Sequence[str], drawn: bool) -> np.ndarray:
+    """The number (N,) of the independent observation that each line is part of, from 0 on.
+
+    Draws of a source are independent, equal ones too. Copies of a line in a file are one: all of them fall into one split, or none.
+    """
+    numbers: np.ndarray = np.arange(len(lines)) if drawn else np.unique(lines, return_inverse=True)[1]
+    return numbers
+
+
+def standard_error(values: np.ndarray, groups: np.ndarray) -> float | None:
+    """The standard error of the mean of N values that are independent between groups, numbered from 0 on; None for a single group.
+
+    sqrt(G / (G - 1) sum_g (sum of g's deviations)^2) / N; with every value a group of its own standard deviation / sqrt(N), as usual.
+    """
+    sums = np.bincount(groups, values - values.mean())
+    count = len(sums)
+    return math.sqrt(count / (count - 1) * float(sums @ sums)) / len(values) if count > 1 else None
 
 
 def reads_back(tokenizer: Tokenizer, table: TokenTable, lines: Sequence[str]) -> np.ndarray:

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from textvae.evaluation.report import Evaluation
 
 
+ENOUGH = 30
+"""Lines below which nothing is said of a collapse: whether a unit moves with the line, few lines do not show."""
+
+
+def _error(e: Evaluation, name: str) -> str:
+    return f" ± {e.standard_error[name]:.3f}" if e.standard_error[name] else ""
+
+
 def evaluation_rows(e: Evaluation) -> list[tuple[str, str, str]]:
     """What was measured as (name, value with its unit, meaning), the most important first."""
     several = len(e.rate_per_rung) > 1
@@ -19,15 +27,18 @@ def evaluation_rows(e: Evaluation) -> list[tuple[str, str, str]]:
     units = f" (rungs: {', '.join(map(str, e.active_units_per_rung))})" if several else ""
     back = e.reconstruction
     rows = [
-        ("ELBO", f"{e.elbo:.3f} ± {e.standard_error['elbo']:.3f} nats", "-(distortion + rate): lower bound on log p(x) of a line"),
+        ("ELBO", f"{e.elbo:.3f}{_error(e, 'elbo')} nats", "-(distortion + rate): lower bound on log p(x) of a line"),
         ("distortion", f"{e.distortion:.3f} nats", "cost of the line given z"),
         ("rate", f"{e.rate:.3f} nats{rates}", "cost of z: what it holds at most"),
         (
             "importance bound",
-            f"{e.importance_bound:.3f} ± {e.standard_error['importance_bound']:.3f} nats",
+            f"{e.importance_bound:.3f}{_error(e, 'importance_bound')} nats",
             f"tighter bound on log p(x), {e.importance_samples} samples" if e.rate_per_rung else "log p(x) itself: there is no z",
         ),
     ]
+    if e.unknown_tokens:
+        share = f"{e.unknown_tokens:,} of {e.tokens:,} tokens ({100 * e.unknown_tokens / e.tokens:.2g}%)"
+        rows.append(("unknown symbols", share, "all read as one: the bounds, and bits per character, flatter the model"))
     if e.entropy is not None:
         rows.append(("entropy of the source", f"{e.entropy:.3f} nats", "no model costs less on average"))
     if e.gap is not None:
@@ -60,7 +71,7 @@ def evaluation_table(e: Evaluation) -> Table:
     from rich.text import Text
 
     sizes = f"{e.corpus}, {e.split}: {e.sequences:,} lines, {e.tokens:,} tokens, {e.characters:,} characters"
-    warning = collapse_warning(e.rate_per_rung, e.active_units)
+    warning = collapse_warning(e.rate_per_rung, e.active_units) if e.sequences >= ENOUGH else None
     # Text, not str: a corpus may have brackets in its name, which rich would read as its markup.
     table = Table(
         title=Text(sizes, style="table.title"),

@@ -36,8 +36,9 @@ class Hook(ABC):
     def on_ready(self, facts: dict[str, Any]) -> None:
         """Corpus and model are there.
 
-        `facts` holds `corpus`, `lines` (of train, or an epoch's draws), `drawn` (whether they are drawn), `max_length` in `tokens`
-        (characters, words, …), `vocabulary` (different tokens), `architecture`, `parameters`, `device` and `start_from` (a run, or None).
+        `facts` holds `corpus`, `lines` (of train, or an epoch's draws), `different` (of these), `drawn` (whether they are drawn),
+        `longest` (of these lines, in `tokens`: characters, words, …), `vocabulary` (kinds of tokens known), `architecture`,
+        `parameters`, `device` and `start_from` (a run, or None).
         """
 
     def on_start(self, steps: int, done: int) -> None:

@@ -39,9 +39,10 @@ class ProgressLine(Hook):
         """Say what is trained on what."""
         start = f", from the weights of {facts['start_from']}" if facts["start_from"] else ""
         lines = f"{facts['lines']:,} training lines{' an epoch, drawn,' if facts['drawn'] else ''}"
+        copies = f" ({facts['different']:,} different)" if facts["different"] < facts["lines"] and not facts["drawn"] else ""
         tokens = "pieces" if facts["tokens"] == "bpe" else facts["tokens"]
         self._print(
-            f"{facts['corpus']}: {lines} of up to {facts['max_length']} {tokens}, {facts['vocabulary']:,} different ones; "
+            f"{facts['corpus']}: {lines}{copies} of up to {facts['longest']} {tokens}, {facts['vocabulary']:,} kinds of them known; "
             f"{facts['architecture']}: {facts['parameters']:,} parameters on {facts['device']}{start}"
         )
 
@@ -82,8 +83,9 @@ class ProgressLine(Hook):
     def on_end(self, summary: dict[str, Any]) -> None:
         """Say what was done, and how good the weights are that were kept."""
         kept = summary["valid"]
+        which = "" if summary["kept_step"] == summary["steps"] else ", of the lowest loss on valid (which counts free bits as no cost)"
         self._print(
-            f"done: {summary['steps']} steps in {_clock(summary['seconds'])}; kept the weights of step {summary['kept_step']}: "
+            f"done: {summary['steps']} steps in {_clock(summary['seconds'])}; kept the weights of step {summary['kept_step']}{which}: "
             f"valid ELBO {kept['elbo']:.2f}, rate {kept['rate']:.2f}"
         )
 

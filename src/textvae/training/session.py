@@ -76,7 +76,7 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
     trainer = Trainer(config.build(), data, settings.objective, settings.training, config.steps, folder.path, hooks)
     trainer.resume()
     if trainer.position.finished and is_main_process():
-        Hooks(tuple(hooks)).on_warning(f"{folder.path} is done already: there is nothing to go on with")
+        Hooks(tuple(hooks)).on_warning(f"{folder.path} is done already; to train on from its weights: --start-from, with another --out")
     return _train(folder, config, trainer)
 
 
@@ -119,12 +119,14 @@ def _check(settings: RunSettings, model: LatentTextModel) -> None:
 
 def _facts(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
     """What is trained on what, as `Hook.on_ready` tells it."""
+    data = trainer.data
     return {
-        "corpus": trainer.data.corpus.name,
-        "lines": len(trainer.data.tables["train"]),
-        "drawn": trainer.data.corpus.source is not None,
-        "max_length": config.max_length,
-        "tokens": trainer.data.tokenizer.kind,
+        "corpus": data.corpus.name,
+        "lines": len(data.lines["train"]),
+        "different": len(set(data.lines["train"])),
+        "drawn": data.corpus.source is not None,
+        "longest": int(data.tables["train"].lengths.max()) - 1,
+        "tokens": data.tokenizer.kind,
         "vocabulary": config.vocabulary_size - RESERVED,
         "architecture": config.settings.architecture,
         "parameters": trainer.model.parameter_count,

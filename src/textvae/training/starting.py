@@ -70,7 +70,9 @@ class StartingRun:
             if not differing:
                 raise RunError(f"training.start_from: {self.folder.path}/weights.safetensors does not fit its config.json") from None
             told = ", ".join(f"{name} is {here[name]} here and {there.get(name)} there" for name in differing)
-            raise ConfigError(f"the weights of the run in training.start_from do not fit: {told}; leave out what differs") from None
+            raise ConfigError(
+                f"the weights of the run in training.start_from do not fit: {told}; leave that out, or the preset that sets it"
+            ) from None
 
 
 @contextmanager

@@ -274,6 +274,8 @@ class Trainer:
             warning = self._collapse(metrics["valid"])
             if warning and not self.collapse:  # the numbers in it change with every look: it is told once, and once more at the end
                 self.hooks.on_warning(warning)
+            if self.collapse and not warning:
+                self.hooks.on_warning(f"step {position.step}: the latent is in use; what was told of it before is over")
             self.collapse = warning
 
     def _collapse(self, valid: dict[str, Any]) -> str | None:

@@ -1,0 +1,57 @@
+"""`textvae corpora`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from textvae.cli.output import note, print_columns, shown
+from textvae.config import CorpusSettings
+from textvae.data.corpora import built_in, load_corpus
+from textvae.errors import ConfigError, CorpusError, did_you_mean
+
+
+def corpora(action: Literal["list", "show", "fetch"] = "list", name: str | None = None, /, *, column: str | None = None) -> None:
+    """Built-in corpora: list them, show one or your own, or fetch the one that is downloaded.
+
+    Parameters
+    ----------
+    action
+        list; show NAME: sizes, entropy where it is known, some lines (a file or a folder will do as well); fetch NAME.
+    name
+        Which corpus.
+    column
+        The column of a .csv/.tsv/.jsonl/.parquet file that holds the text.
+    """
+    if action == "list":
+        print_columns(list(built_in().items()))
+    elif name is None:
+        raise ConfigError(f"textvae corpora {action} needs a name: {', '.join(sorted(built_in()))}")
+    elif action == "show":
+        _show_corpus(name, column)
+    else:
+        _fetch_corpus(name)
+
+
+def _show_corpus(name: str, column: str | None) -> None:
+    corpus = load_corpus(CorpusSettings(path=name, column=column))
+    for notice in corpus.notices:
+        note(notice)
+    drawn = " (train is drawn afresh each epoch)" if corpus.source else ""
+    rows = [("corpus", corpus.name), ("what", built_in().get(name, "your own"))]
+    rows += [("lines", ", ".join(f"{split} {len(lines):,}" for split, lines in corpus.splits.items()) + drawn)]
+    lines = [line for part in corpus.splits.values() for line in part]
+    rows += [("different", f"{len(set(lines)):,} of {len(lines):,}"), ("longest", f"{max(map(len, lines)):,} characters")]
+    if corpus.source:
+        rows += [("entropy", f"{corpus.source.entropy:.3f} nats a line: no model costs less on average")]
+    print_columns([*rows, *(("such as", shown(line)) for line in corpus.splits["train"][:5])])
+
+
+def _fetch_corpus(name: str) -> None:
+    from textvae.data.sentiment140 import NAME, fetch_sentiment140
+
+    if name == NAME:
+        print(fetch_sentiment140())
+    elif name in built_in():
+        note(f"{name} is made here: there is nothing to fetch")
+    else:
+        raise CorpusError(f"there is no built-in corpus {name!r}.{did_you_mean(name, built_in())}")
