@@ -40,7 +40,7 @@ class Ended:
         assert self.code == 2, (self.code, self.err)
         *before, line = self.err.splitlines()
         assert line.startswith("textvae: "), self.err
-        assert all(other.startswith(("note: ", "step ")) for other in before), self.err
+        assert all(other.startswith(("training on ", "note: ", "step ")) for other in before), self.err
         assert "Traceback" not in self.err
         return line.removeprefix("textvae: ")
 

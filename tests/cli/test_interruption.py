@@ -63,7 +63,7 @@ def test_ctrl_c_before_the_first_step(textvae: Command, corpus: Path, tmp_path: 
     monkeypatch.setattr("textvae.training.session.load_corpus", press)
     ended = textvae("train", corpus, "--out", tmp_path / "run", *TINY)
     assert (ended.code, ended.err) == (1, "textvae: interrupted before the first step: nothing was saved\n")
-    monkeypatch.setattr("textvae.api.TextVAE.from_pretrained", press)
+    monkeypatch.setattr("textvae.hub.located", press)
     assert textvae("sample", tmp_path).err == "textvae: interrupted\n"
 
 

@@ -38,13 +38,12 @@ class ProgressLine(Hook):
     def on_ready(self, facts: dict[str, Any]) -> None:
         """Say what is trained on what."""
         start = f", from the weights of {facts['start_from']}" if facts["start_from"] else ""
-        lines = f"{facts['lines']:,} training lines{' an epoch, drawn,' if facts['drawn'] else ''}"
+        lines = f"{facts['lines']:,} lines{' an epoch, drawn,' if facts['drawn'] else ''}"
         copies = f" ({facts['different']:,} different)" if facts["different"] < facts["lines"] and not facts["drawn"] else ""
         tokens = "pieces" if facts["tokens"] == "bpe" else facts["tokens"]
-        self._print(
-            f"{facts['corpus']}: {lines}{copies} of up to {facts['longest']} {tokens}, {facts['vocabulary']:,} kinds of them known; "
-            f"{facts['architecture']}: {facts['parameters']:,} parameters on {facts['device']}{start}"
-        )
+        known = f"{facts['vocabulary']:,} kinds of them known"
+        model = f"{facts['architecture']}: {facts['parameters']:,} parameters on {facts['device']}"
+        self._print(f"training on {facts['corpus']}: {lines}{copies} of up to {facts['longest']} {tokens}, {known}; {model}{start}")
 
     def on_start(self, steps: int, done: int) -> None:
         """Show the bar."""

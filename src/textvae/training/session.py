@@ -76,7 +76,9 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
     trainer = Trainer(config.build(), data, settings.objective, settings.training, config.steps, folder.path, hooks)
     trainer.resume()
     if trainer.position.finished and is_main_process():
-        Hooks(tuple(hooks)).on_warning(f"{folder.path} is done already; to train on from its weights: --start-from, with another --out")
+        Hooks(tuple(hooks)).on_warning(
+            f"{folder.path} is done already: there is nothing to go on with; --start-from it, with another --out, trains on"
+        )
     return _train(folder, config, trainer)
 
 
