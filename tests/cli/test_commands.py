@@ -51,7 +51,20 @@ def test_evaluate_measures_another_corpus_and_split_and_tells_what_it_left_out(t
         (tmp_path / f"{split}.txt").write_text("oak elm\nsun sea, and much more than that\n")
     ended = textvae("evaluate", run, tmp_path, "--split", "valid", "--importance-samples", 1, "--json")
     assert json.loads(ended.out)["sequences"] == 1 and json.loads(ended.out)["corpus"] == str(tmp_path)
-    assert any(line.startswith("note: valid: 1 of 2 lines") for line in ended.err.splitlines())
+    (note,) = ended.err.splitlines()  # of the other splits nothing is told
+    assert note.startswith("note: valid: 1 of 2 lines")
+
+
+def test_evaluate_measures_every_line_of_a_file_when_asked(textvae: Command, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "few.txt").write_text("oak elm\nash fir\nyew box\n")
+    ended = textvae("evaluate", run, tmp_path / "few.txt", "--split", "all", "--importance-samples", 1, "--json")
+    assert (json.loads(ended.out)["sequences"], json.loads(ended.out)["split"], ended.err) == (3, "all", "")
+    assert "no line has at most" in textvae("evaluate", run, long_line(tmp_path), "--split", "all").refused()
+
+
+def long_line(folder: Path) -> Path:
+    (folder / "long.txt").write_text("a line that is much too long for this model\n")
+    return folder / "long.txt"
 
 
 def test_evaluate_prints_a_corpus_name_as_it_is(textvae: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +208,13 @@ def test_corpora_are_listed_and_shown(textvae: Command) -> None:
     assert "8.506 nats" in shown and "test 5,000" in shown
     lines = [line.split()[-1] for line in shown.splitlines() if line.startswith("such as")]
     assert len(lines) == 5 and all(len(line) == 16 and line.isdigit() for line in lines)
+
+
+def test_a_users_own_corpus_is_shown_with_what_matters_for_training(textvae: Command, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("code,price\n" + "\n".join(f"AB-{i % 50},1" for i in range(100)))
+    shown = dict(line.split(maxsplit=1) for line in textvae("corpora", "show", tmp_path / "own.csv", "--column", "code").out.splitlines())
+    assert shown["different"] == "50 of 100" and shown["longest"] == "5 characters"
+    assert "name the one that holds the text with --column" in textvae("corpora", "show", tmp_path / "own.csv").refused()
 
 
 def test_only_the_corpus_that_is_downloaded_is_fetched(textvae: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

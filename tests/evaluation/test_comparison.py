@@ -12,7 +12,7 @@ import pytest
 import textvae
 from textvae.errors import ConfigError
 from textvae.evaluation.bounds import Bounds
-from textvae.evaluation.comparison import Comparison, compared, verdict
+from textvae.evaluation.comparison import Comparison, compared, line_by_line, verdict
 
 TINY = {"model": {"hidden": 4, "embedding": 3, "latent": {"channels": 2}, "decoder": {"hidden": 5, "embedding": 3}}}
 TRAINING = {"steps": 2, "batch": 4, "precision": "32-true", "device": "cpu"}
@@ -117,7 +117,11 @@ def test_the_verdict_needs_a_clear_difference_over_enough_lines(corpus: Path, tm
     with pytest.warns(UserWarning, match="was trained on|too few different lines"):
         told = poor.compare(good, few, split="train", importance_samples=3)
     assert told.better is None and told.different <= 2 and "different lines cannot say" in verdict(told, ("p", "g"))
+    assert line_by_line(told, ("p", "g")).startswith(
+        f"of the {told.sequences} lines ({told.different} different) p has the better ELBO on 0.0%"
+    )
     same = poor.compare(poor, importance_samples=3)
+    assert line_by_line(same, ("p", "p")) == ""
     assert "do not tell the two apart" in verdict(same, ("p", "p"))
 
 
