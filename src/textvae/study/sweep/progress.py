@@ -46,7 +46,7 @@ class SweepProgress(Hook):
         self._say("searching " + ", ".join(f"{name} {told(one)}" for name, one in space.items()))
         over = sum(trial.counts for trial in trials)
         if over:
-            self._say(f"over already: {over} of {wanted} trials")
+            self._say(f"over already: {over}{f' of {wanted}' if wanted else ''} trials")
 
     def on_trial(self, trials: Sequence[Trial]) -> None:
         """A trial begins, the last one of those given."""
