@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import textvae
 from textvae.cli.commands import Device, Seed, Split
 from textvae.cli.loading import checked
 from textvae.cli.output import note, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from textvae.evaluation.comparison import Comparison
 
 
 def compare(
@@ -52,8 +57,11 @@ def compare(
         found = first.compare(second, corpus, split=split, importance_samples=importance_samples, column=column, seed=seed, progress=report)
     if json:
         print_json(found.to_dict())
-        return
+    else:
+        _tell(found, (run, other))
 
+
+def _tell(found: Comparison, names: tuple[str, str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -62,11 +70,11 @@ def compare(
     # Text, not str: a folder may have brackets in its name, which rich would read as its markup.
     sizes = f"{found.corpus}, {found.split}: {found.sequences:,} lines, nats a line ± standard errors"
     table = Table(title=Text(sizes, style="table.title"), title_justify="left")
-    for name in ("measure", run, other, "difference"):
+    for name in ("measure", *names, "difference"):
         table.add_column(Text(name), justify="left" if name == "measure" else "right")
     for row in comparison_rows(found):
         table.add_row(*row)
     print_table(table)
-    print("; ".join(part for part in (verdict(found, (run, other)), line_by_line(found, (run, other))) if part))
+    print("; ".join(part for part in (verdict(found, names), line_by_line(found, names)) if part))
     if found.left_out:
         note(f"{found.left_out:,} lines are left out, which one of the two cannot read whole")
