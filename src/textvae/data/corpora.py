@@ -106,15 +106,11 @@ def load_lines(settings: CorpusSettings, split: str, seed: int = 0) -> Lines:
     path = Path(settings.path)
     if split == ALL and settings.path not in (*SOURCES, *TEXTS) and not path.is_dir():
         require_corpus(settings.path)
-        return Lines(settings.path, *_of_file(path, settings.column))
+        lines, notices = read_lines(path, settings.column)
+        return Lines(settings.path, lines, None, notices)
     corpus = load_corpus(settings, seed)
     lines = [line for part in corpus.splits.values() for line in part] if split == ALL else corpus.splits[split]
     return Lines(corpus.name, lines, corpus.source, corpus.notices)
-
-
-def _of_file(path: Path, column: str | None) -> tuple[list[str], None, tuple[str, ...]]:
-    lines, notices = read_lines(path, column)
-    return lines, None, notices
 
 
 def require_corpus(name: str) -> None:
