@@ -203,6 +203,8 @@ def test_mistakes_are_told_by_their_kind(vae: TextVAE, lines: Path, folder: Path
         vae.interpolate("a", "b", steps=1)
     with pytest.raises(ConfigError, match="leave out temperature"):
         vae.sample(1, beams=2, temperature=0.5)
+    with pytest.raises(ConfigError, match="n is -1"):
+        vae.sample(-1)
     with pytest.raises(ConfigError, match="has no run folder"):
         TextVAE(vae.model, vae.tokenizer, vae.settings, vae.max_length).push_to_hub("a/b")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

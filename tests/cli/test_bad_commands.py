@@ -59,12 +59,12 @@ def test_a_process_ends_with_the_code_and_without_a_traceback(typed: Command) ->
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--temperature", "-1"], "temperature is -1.0"),
-        (["--top-k", "0"], "top_k is 0"),
-        (["--top-p", "1.5"], "top_p is 1.5"),
-        (["--beams", "0"], "beams is 0"),
+        (["--temperature", "-1"], '"-1.0" for --temperature. Must be >= 0'),
+        (["--top-k", "0"], '"0" for --top-k. Must be >= 1'),
+        (["--top-p", "1.5"], '"1.5" for --top-p. Must be <= 1'),
+        (["--beams", "0"], '"0" for --beams. Must be >= 1'),
         (["--beams", "2", "--temperature", "0.5"], "leave out temperature"),
-        (["-n", "-1"], "n is -1"),
+        (["-n", "-1"], '"-1" for -n. Must be >= 0'),
     ],
 )
 def test_ways_of_sampling_that_make_no_sense(textvae: Command, run: Path, flags: list[str], told: str) -> None:
@@ -82,9 +82,9 @@ def test_a_gpu_that_is_not_there_is_refused(textvae: Command, run: Path, corpus:
 
 
 def test_numbers_that_make_no_sense(textvae: Command, run: Path, corpus: Path) -> None:
-    assert "importance samples is 0" in textvae("evaluate", run, "--importance-samples", 0).refused()
-    assert "importance samples is 0" in textvae("score", run, corpus, "--importance-samples", 0).refused()
-    assert "at least 2" in textvae("interpolate", run, "oak", "elm", "--steps", 1).refused()
+    assert '"0" for --importance-samples. Must be >= 1' in textvae("evaluate", run, "--importance-samples", 0).refused()
+    assert '"0" for --importance-samples. Must be >= 1' in textvae("score", run, corpus, "--importance-samples", 0).refused()
+    assert '"1" for --steps. Must be >= 2' in textvae("interpolate", run, "oak", "elm", "--steps", 1).refused()
 
 
 @pytest.mark.parametrize("preset", ["best/toy/rnn-dense", "study/tweets/hybrid-dense"])
@@ -137,6 +137,9 @@ def test_latents_are_kept_in_two_formats_only(textvae: Command, run: Path, corpu
     assert "does not exist" in textvae("decode", run, tmp_path / "z.npy").refused()
     assert "cannot be written" in textvae("encode", run, corpus, "--out", corpus / "z.npy").refused()
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine.npy").write_bytes(b"mine")
+    assert "mine.npy is there already" in textvae("encode", run, corpus, "--out", tmp_path / "mine.npy").refused()
+    assert (tmp_path / "mine.npy").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,7 @@ def test_parquet_without_its_package_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "z.parquet").touch()
-    for command in (("encode", run, corpus, "--out", tmp_path / "z.parquet"), ("decode", run, tmp_path / "z.parquet")):
+    for command in (("encode", run, corpus, "--out", tmp_path / "new.parquet"), ("decode", run, tmp_path / "z.parquet")):
         assert "use .npy, or install the extra: pip install '.[parquet]' in textvae's folder" in textvae(*command).refused()
 
 

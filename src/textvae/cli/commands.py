@@ -13,16 +13,11 @@ from cyclopts.validators import Number
 
 from textvae.cli.loading import loaded
 from textvae.cli.output import note, print_columns, print_json, print_lines, print_table, progress, shown
+from textvae.cli.parameters import Beams, Column, Corpus, Device, ImportanceSamples, Json, Run, Seed, Split, Texts
 from textvae.errors import ConfigError
 
 STDIN = "-"
 """Typed for a text file, it means what is piped in."""
-
-Input = Annotated[str, Parameter(allow_leading_hyphen=True)]
-Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))]
-Count = Annotated[int, Parameter(name="-n")]
-Device = Literal["cpu", "cuda"]
-Split = Literal["train", "valid", "test", "all"]
 
 app = App(
     name="textvae",
@@ -42,38 +37,18 @@ app.command("textvae.cli.sweep:sweep", help="Search for settings: train a corpus
 
 @app.command
 def evaluate(
-    run: str,
-    corpus: str | None = None,
+    run: Run,
+    corpus: Corpus = None,
     /,
     *,
     split: Split = "test",
-    importance_samples: int = 100,
-    column: str | None = None,
+    importance_samples: ImportanceSamples = 100,
+    column: Column = None,
     seed: Seed = 0,
     device: Device = "cpu",
-    json: bool = False,
+    json: Json = False,
 ) -> None:
-    """Measure a run on a split of a corpus: bounds on log p(x), what the latent holds, reconstruction.
-
-    Parameters
-    ----------
-    run
-        The run's folder, or user/model on the hub.
-    corpus
-        As for `textvae train`; by default the corpus the run was trained on.
-    split
-        Which split, or all lines (of a file that the model was not trained on, say).
-    importance_samples
-        Samples of z a sequence.
-    column
-        The column of a .csv/.tsv/.jsonl/.parquet corpus that holds the text.
-    seed
-        Of the noise of z.
-    device
-        Where to compute: cpu, or cuda for a GPU.
-    json
-        Print one JSON object.
-    """
+    """Measure a run on a split of a corpus: bounds on log p(x), what the latent holds, reconstruction."""
     from textvae.evaluation.table import evaluation_table
 
     vae = loaded(run, device)
@@ -87,24 +62,22 @@ def evaluate(
 
 @app.command
 def sample(
-    run: str,
+    run: Run,
     /,
     *,
-    n: Count = 10,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    beams: int | None = None,
+    n: Annotated[int, Parameter(name="-n", validator=Number(gte=0))] = 10,
+    temperature: Annotated[float, Parameter(validator=Number(gte=0))] = 1.0,
+    top_k: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    top_p: Annotated[float | None, Parameter(validator=Number(gt=0, lte=1))] = None,
+    beams: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     seed: Seed = 0,
     device: Device = "cpu",
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Print new strings, one a line.
 
     Parameters
     ----------
-    run
-        The run's folder, or user/model on the hub.
     n
         How many.
     temperature
@@ -115,12 +88,6 @@ def sample(
         Draw from the most likely symbols that together reach this probability only.
     beams
         Print each z's most likely string, by a search with this many beams, and draw nothing but z.
-    seed
-        The same seed gives the same strings.
-    device
-        Where to compute: cpu, or cuda for a GPU.
-    json
-        Print a JSON list.
     """
     vae = loaded(run, device)
     strings = vae.samples(n, temperature=temperature, top_k=top_k, top_p=top_p, beams=beams, seed=seed)
@@ -132,33 +99,23 @@ def sample(
 
 @app.command
 def reconstruct(
-    run: str,
+    run: Run,
     /,
     *texts: str,
-    input: Input | None = None,
-    column: str | None = None,
-    beams: int = 1,
+    input: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    column: Column = None,
+    beams: Beams = 1,
     device: Device = "cpu",
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Put texts through the latent and back: distortion and rate in nats, the text as the model reads it, what comes back.
 
     Parameters
     ----------
-    run
-        The run's folder, or user/model on the hub.
     texts
         The texts; after `--` they may begin with a hyphen.
     input
         A file of texts instead, or - for what is piped in.
-    column
-        The column of a .csv/.tsv/.jsonl/.parquet input that holds the text.
-    beams
-        Search for the most likely string with this many beams.
-    device
-        Where to compute: cpu, or cuda for a GPU.
-    json
-        Print a JSON list.
     """
     if bool(texts) == (input is not None):
         raise ConfigError("reconstruct takes texts, or a file of them with --input: give one of the two")
@@ -174,22 +131,20 @@ def reconstruct(
 
 @app.command
 def interpolate(
-    run: str,
+    run: Run,
     start: str,
     end: str,
     /,
     *,
-    steps: int = 8,
+    steps: Annotated[int, Parameter(validator=Number(gte=2))] = 8,
     path: Literal["linear", "spherical"] = "linear",
     device: Device = "cpu",
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Print the strings met on the way from one text to another, both ends included.
 
     Parameters
     ----------
-    run
-        The run's folder, or user/model on the hub.
     start
         The text to start from.
     end
@@ -198,10 +153,6 @@ def interpolate(
         How many strings.
     path
         The straight line, or the arc that keeps the vectors' length.
-    device
-        Where to compute: cpu, or cuda for a GPU.
-    json
-        Print a JSON list.
     """
     strings = loaded(run, device).interpolate(start, end, steps, path)
     if json:
@@ -211,25 +162,17 @@ def interpolate(
 
 
 @app.command
-def encode(run: str, input: Input, /, *, out: Path, column: str | None = None, device: Device = "cpu") -> None:
+def encode(run: Run, input: Texts, /, *, out: Path, column: Column = None, device: Device = "cpu") -> None:
     """Write the latent vectors of a file's lines: posterior means of all rungs, bottom rung first, (N, D).
 
     Parameters
     ----------
-    run
-        The run's folder, or user/model on the hub.
-    input
-        A file of texts, or - for what is piped in.
     out
-        A .npy file, or a .parquet file that keeps the texts as well.
-    column
-        The column of a .csv/.tsv/.jsonl/.parquet input that holds the text.
-    device
-        Where to compute: cpu, or cuda for a GPU.
+        A new .npy file, or .parquet file, which keeps the texts as well.
     """
-    from textvae.cli.vectors import check_suffix, write_vectors
+    from textvae.cli.vectors import check_new, write_vectors
 
-    check_suffix(out)
+    check_new(out)
     lines = _lines(input, column)
     vectors = loaded(run, device).encode(lines)
     write_vectors(out, vectors, lines)
@@ -237,21 +180,13 @@ def encode(run: str, input: Input, /, *, out: Path, column: str | None = None, d
 
 
 @app.command
-def decode(run: str, vectors: Path, /, *, beams: int = 1, device: Device = "cpu", json: bool = False) -> None:
+def decode(run: Run, vectors: Path, /, *, beams: Beams = 1, device: Device = "cpu", json: Json = False) -> None:
     """Print the most likely string of every latent vector, one a line.
 
     Parameters
     ----------
-    run
-        The run's folder, or user/model on the hub.
     vectors
         A .npy or .parquet file as `textvae encode` writes it.
-    beams
-        Search for the most likely string with this many beams.
-    device
-        Where to compute: cpu, or cuda for a GPU.
-    json
-        Print a JSON list.
     """
     from textvae.cli.vectors import read_vectors
 
@@ -265,35 +200,17 @@ def decode(run: str, vectors: Path, /, *, beams: int = 1, device: Device = "cpu"
 
 @app.command
 def score(
-    run: str,
-    input: Input,
+    run: Run,
+    input: Texts,
     /,
     *,
-    importance_samples: int = 100,
-    column: str | None = None,
+    importance_samples: ImportanceSamples = 100,
+    column: Column = None,
     seed: Seed = 0,
     device: Device = "cpu",
-    json: bool = False,
+    json: Json = False,
 ) -> None:
-    """Print how probable the model finds each line of a file: ELBO and importance bound in nats, bits per character, the line.
-
-    Parameters
-    ----------
-    run
-        The run's folder, or user/model on the hub.
-    input
-        A file of texts, or - for what is piped in.
-    importance_samples
-        Samples of z a line.
-    column
-        The column of a .csv/.tsv/.jsonl/.parquet input that holds the text.
-    seed
-        Of the noise of z.
-    device
-        Where to compute: cpu, or cuda for a GPU.
-    json
-        Print a JSON list.
-    """
+    """Print how probable the model finds each line of a file: ELBO and importance bound in nats, bits per character, the line."""
     lines = _lines(input, column)
     vae = loaded(run, device)
     with progress() as report:

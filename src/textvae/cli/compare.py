@@ -5,26 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import textvae
-from textvae.cli.commands import Device, Seed, Split
 from textvae.cli.loading import checked
 from textvae.cli.output import note, print_json, print_table, progress
+from textvae.cli.parameters import Column, Device, ImportanceSamples, Json, Run, Seed, Split
 
 if TYPE_CHECKING:
     from textvae.evaluation.comparison import Comparison
 
 
 def compare(
-    run: str,
+    run: Run,
     other: str,
     corpus: str | None = None,
     /,
     *,
     split: Split = "test",
-    importance_samples: int = 100,
-    column: str | None = None,
+    importance_samples: ImportanceSamples = 100,
+    column: Column = None,
     seed: Seed = 0,
     device: Device = "cpu",
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Measure two runs on the same lines, and say whether these tell one from the other.
 
@@ -32,24 +32,10 @@ def compare(
 
     Parameters
     ----------
-    run
-        The first run's folder, or user/model on the hub.
     other
-        The second run's.
+        The second run, likewise.
     corpus
         As for `textvae train`; by default the corpus the first run was trained on.
-    split
-        Which split, or all lines (of a file that the model was not trained on, say).
-    importance_samples
-        Samples of z a sequence.
-    column
-        The column of a .csv/.tsv/.jsonl/.parquet corpus that holds the text.
-    seed
-        Of the noise of z.
-    device
-        Where to compute: cpu, or cuda for a GPU.
-    json
-        Print one JSON object.
     """
     folders = [checked(run), checked(other)]  # both, before torch is imported for the first
     first, second = (textvae.load(folder, device) for folder in folders)

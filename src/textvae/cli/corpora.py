@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 from textvae.cli.output import note, print_columns, shown
+from textvae.cli.parameters import Column
 from textvae.config import CorpusSettings
 from textvae.data.corpora import built_in, load_corpus
 from textvae.errors import ConfigError, CorpusError, did_you_mean
 
 
-def corpora(action: Literal["list", "show", "fetch"] = "list", name: str | None = None, /, *, column: str | None = None) -> None:
+def corpora(action: Literal["list", "show", "fetch"] = "list", name: str | None = None, /, *, column: Column = None) -> None:
     """Built-in corpora: list them, show one or your own, or fetch the one that is downloaded.
 
     Parameters
@@ -19,8 +20,6 @@ def corpora(action: Literal["list", "show", "fetch"] = "list", name: str | None 
         list; show NAME: sizes, entropy where it is known, some lines (a file or a folder will do as well); fetch NAME.
     name
         Which corpus.
-    column
-        The column of a .csv/.tsv/.jsonl/.parquet file that holds the text.
     """
     if action == "list":
         print_columns(list(built_in().items()))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from textvae.cli.output import note, print_json, print_lines, print_table
+from textvae.cli.parameters import Json
 from textvae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def reproduce(
     rows: list[str] | None = None,
     seeds: int | None = None,
     processes: int | None = None,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Train a table of the study again and print it beside the printed one. What is done already is not trained twice.
 
@@ -54,8 +55,6 @@ def reproduce(
         Train at most so many seeds of a row now.
     processes
         Trainings side by side; by default one a core.
-    json
-        Print JSON instead of the table.
     """
     if seeds is not None and (what == "figures" or what.startswith("table3")):
         raise ConfigError(f"{what} is made of the first seed of each row: leave out --seeds")

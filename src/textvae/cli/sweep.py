@@ -10,6 +10,7 @@ from cyclopts.validators import Number
 
 from textvae.cli.flags import Flags, given
 from textvae.cli.output import note, print_json, print_table
+from textvae.cli.parameters import Json, Seed
 
 if TYPE_CHECKING:
     from textvae.study.sweep.search import Found
@@ -25,10 +26,10 @@ def sweep(
     space: Path | None = None,
     runs: Path | None = None,
     plot: Path | None = None,
-    seed: Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))] = 0,
+    seed: Annotated[Seed, Parameter(help="Of the search. A trial's own is --training.seed, the same for all.")] = 0,
     preset: str | None = None,
     config: Path | None = None,
-    json: bool = False,
+    json: Json = False,
     flags: Flags = None,
 ) -> None:
     """Search for settings: train a corpus many times and print the best runs on valid, each with the command that trains it again.
@@ -54,14 +55,10 @@ def sweep(
         A folder that keeps the trials' runs.
     plot
         A .png, .svg or .pdf file for a picture of distortion against rate.
-    seed
-        Of the search. A trial's own is --training.seed, the same for all.
     preset
         What the trials start from: a preset's name (`textvae presets`), or an architecture's.
     config
         A .toml or .json file of settings, laid over the preset.
-    json
-        Print one JSON object.
     """
     from textvae.study.sweep.base import Base
     from textvae.study.sweep.figure import check_figure

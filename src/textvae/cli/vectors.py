@@ -22,6 +22,15 @@ def check_suffix(path: Path) -> None:
         raise ConfigError(f"{path}: latent vectors are kept in a file that ends in .npy or .parquet: give it one of these names")
 
 
+def check_new(path: Path) -> None:
+    """Raise `ConfigError` for a file that cannot take latent vectors: another suffix, its package missing, or there already."""
+    check_suffix(path)
+    if path.suffix.lower() == ".parquet":
+        _parquet(path)
+    if path.exists():
+        raise ConfigError(f"{path} is there already, and is not written over: give --out another name, or remove it")
+
+
 def write_vectors(path: Path, vectors: np.ndarray, texts: Sequence[str]) -> None:
     """Write vectors (N, D), and in a parquet file the N texts, atomically.
 
