@@ -211,8 +211,11 @@ def test_nothing_to_draw_is_told_and_writes_nothing(tmp_path: Path, make: Callab
     assert not (tmp_path / "figures").exists()
 
 
-def kept(records: Records, job: Job, **measured: float) -> None:
-    """Keep a job's record, which says so much."""
+def kept(records: Records, job: Job, model: TextVAE | None = None, **measured: float) -> None:
+    """Keep a job's record, which says so much, and a model for its run."""
+    if model is not None and model.folder is not None:
+        records.run(job).parent.mkdir(parents=True, exist_ok=True)
+        records.run(job).symlink_to(model.folder.path, target_is_directory=True)
     made = record(job.row, job.variant, job.seed, rungs=3 if "ladder" in job.row else 1, **measured)
     records.keep(job, {**job.to_dict(), **made, "schema": SCHEMA, "identity": job.identity})
 
@@ -220,13 +223,9 @@ def kept(records: Records, job: Job, **measured: float) -> None:
 def test_a_folder_is_drawn_as_far_as_it_goes(tmp_path: Path, vae: TextVAE) -> None:
     records = Records(tmp_path)
     small = {job.row: job for job in jobs(TABLE1, "smoke")}
-    kept(records, small["rnn-dense"], distortion=6.0)
+    kept(records, small["rnn-dense"], vae, distortion=6.0)
     kept(records, small["cnn-dense"], distortion=7.0)
-    kept(records, plane_job("smoke"))
-    assert vae.folder is not None
-    for job in (small["rnn-dense"], plane_job("smoke")):
-        records.run(job).parent.mkdir(parents=True, exist_ok=True)
-        records.run(job).symlink_to(vae.folder.path, target_is_directory=True)
+    kept(records, plane_job("smoke"), vae)
     told: list[str] = []
     drawn = draw(tmp_path, "smoke", tell=told.append)
     names = {"table1-learning", "table1-elbo", "table1-rate-distortion", "toy-gap", "toy-samples", "toy-reconstructions", "toy-plane"}
@@ -240,16 +239,19 @@ def test_a_folder_is_drawn_as_far_as_it_goes(tmp_path: Path, vae: TextVAE) -> No
 def test_a_model_that_is_not_there_is_told(tmp_path: Path) -> None:
     kept(Records(tmp_path), jobs(TABLE1, "smoke")[0])
     chosen = Chosen(tmp_path, "smoke", None)
+    with pytest.raises(RunError, match="under runs/ no model that they are of"):
+        chosen.best(TABLE1)
     with pytest.raises(RunError, match="does not exist"):
-        chosen.model(chosen.best(TABLE1))
+        chosen.model(chosen.records(TABLE1)[0])
     with pytest.raises(RunError, match="no two-dimensional model"):
         chosen.plane()
 
 
-def test_models_are_chosen_on_valid(tmp_path: Path) -> None:
+def test_models_that_are_there_are_chosen_on_valid(tmp_path: Path, vae: TextVAE) -> None:
     records, found = Records(tmp_path), {job.row: job for job in jobs(TABLE1, "smoke")}
-    kept(records, found["rnn-map"], distortion=6.5, rate=2.5)
-    kept(records, found["cnn-dense"], distortion=3.0, rate=9.0)
+    kept(records, found["rnn-map"], vae, distortion=6.5, rate=2.5)
+    kept(records, found["cnn-dense"], vae, distortion=3.0, rate=9.0)
+    kept(records, found["rnn-dense"], distortion=6.4, rate=2.5)  # the best one, but its model is not there
     chosen = Chosen(tmp_path, "smoke", None)
     assert chosen.best(TABLE1)["row"] == "rnn-map" and chosen.closest(TABLE1)["row"] == "cnn-dense"
     assert chosen.best(TABLE1)["test"]["elbo"] < chosen.closest(TABLE1)["test"]["elbo"]

@@ -11,7 +11,7 @@ from textvae.api import TextVAE, load
 from textvae.errors import RunError
 from textvae.layering import layered
 from textvae.study.jobs import SAMPLES, Budget, Job, run_name
-from textvae.study.records import Records
+from textvae.study.records import Records, is_finished
 from textvae.study.summaries import best_first
 from textvae.study.tables import SMOKE, SMOKE_SAMPLES, Table, jobs
 
@@ -59,12 +59,12 @@ class Chosen:
         return sorted(kept, key=lambda record: order.index(record["row"]))
 
     def best(self, table: Table) -> Record:
-        """The first of `best_first`; raises `RunError` where there is none."""
-        return best_first(self._with_latent(table))[0]
+        """The first of `best_first`, of the records whose models are here; raises `RunError` where none is."""
+        return best_first(self._with_model(table))[0]
 
     def closest(self, table: Table) -> Record:
-        """The record with the least distortion on valid, of any variant; raises `RunError` where there is none."""
-        return min(self._with_latent(table), key=lambda record: record["valid"]["distortion"])
+        """The one with the least distortion on valid, of any variant, of the records whose models are here; raises `RunError` likewise."""
+        return min(self._with_model(table), key=lambda record: record["valid"]["distortion"])
 
     def plane(self) -> TextVAE:
         """The two-dimensional toy model. Raises `RunError` where it is not trained."""
@@ -75,13 +75,21 @@ class Chosen:
 
     def model(self, record: Record) -> TextVAE:
         """The model of a record. Raises `RunError` where its run is not in the folder."""
-        return load(self._records.run(Job.from_dict({field.name: record[field.name] for field in fields(Job)})))
+        return load(self._run(record))
 
-    def _with_latent(self, table: Table) -> list[Record]:
-        found = [record for record in self.records(table) if record["valid"]["active_units"]]
-        if not found:
+    def _run(self, record: Record) -> Path:
+        return self._records.run(Job.from_dict({field.name: record[field.name] for field in fields(Job)}))
+
+    def _with_model(self, table: Table) -> list[Record]:
+        """Records travel with a repository, runs do not: what was trained on another machine, or swept away, cannot be shown."""
+        used = [record for record in self.records(table) if record["valid"]["active_units"]]
+        if not used:
             raise RunError(f"no record of {table.name} has an active unit: train another row than lm")
-        return found
+        here = [record for record in used if is_finished(self._run(record))]
+        if not here:
+            told = f"textvae reproduce {table.name} --budget {self.budget} with another --out trains some"
+            raise RunError(f"{self.folder} has records of {table.name}, but under runs/ no model that they are of: {told}")
+        return here
 
     @property
     def _records(self) -> Records:
