@@ -112,7 +112,7 @@ def _decode(path: Path, data: bytes) -> tuple[str, tuple[str, ...]]:
         line = data.count(b"\n", 0, error.start) + 1
         raise CorpusError(
             f"{path}, line {line}: not valid UTF-8 (byte 0x{data[error.start]:02x}): "
-            "save it as UTF-8 (iconv -f latin1 -t utf-8 FILE > NEW, where it is Latin-1)"
+            "save it as UTF-8 (iconv -f latin1 -t utf-8 FILE > NEW, where it is Latin-1), or drop such bytes (iconv -c -t utf-8 FILE > NEW)"
         ) from error
 
 
