@@ -228,7 +228,11 @@ def by_data(model: LatentTextModel) -> None:
     model.decoder.emitter.core.output.weight.data.mul_(-1.0)
 
 
-@pytest.mark.parametrize("change", [by_optimizer, by_data])
+def one_number(model: LatentTextModel) -> None:
+    model.decoder.emitter.core.output.bias.data[7] += 100.0  # the symbol that is written from now on
+
+
+@pytest.mark.parametrize("change", [by_optimizer, by_data, one_number])
 @pytest.mark.parametrize("trains", [True, False])
 def test_what_is_generated_follows_the_weights(change: Callable[[LatentTextModel], None], trains: bool) -> None:
     model = model_of().eval()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import final
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,9 +29,6 @@ SYMBOLS = 32
 
 FEW_ROWS = 8
 """Sequences that take as long as one does: it waits for the weights, not for the products."""
-
-PROBED = 16
-"""Numbers of a parameter that are looked at, at most, to see whether an optimizer has changed it: it changes nearly all of them."""
 
 
 @final
@@ -176,27 +174,20 @@ class _Packed:
         )
 
 
-_Trace = tuple[int, int, list[float]]
-
-_KEPT: WeakKeyDictionary[nn.Module, tuple[list[_Trace], _Packed]] = WeakKeyDictionary()
-"""Packed weights by their layer, and the traces of the parameters they are of: a string at a time is drawn without packing anew."""
+_KEPT: WeakKeyDictionary[nn.Module, tuple[list[np.ndarray], _Packed]] = WeakKeyDictionary()
+"""Packed weights by their layer, and copies of the parameters they are of: a string at a time is drawn without packing anew."""
 
 
 def _kept(reader: Reader) -> _Packed:
-    """An emitter's packed weights, made anew where a parameter was changed or moved."""
-    parameters = (reader.embedding.weight, *reader.core.all_weights[0], reader.output.weight, reader.output.bias)
-    traces = [_trace(each) for each in parameters]
+    """An emitter's packed weights, made anew where a number of a parameter was changed.
+
+    Every number is compared, a tenth of what one string takes: neither fused optimizers nor `.data` leave a trace in a version.
+    """
+    parameters = [each.detach().numpy() for each in (reader.embedding.weight, *reader.core.all_weights[0], *reader.output.parameters())]
     known = _KEPT.get(reader.core)
-    if known is None or known[0] != traces:
-        known = _KEPT[reader.core] = (traces, _Packed.of(reader))
+    if known is None or not all(map(np.array_equal, known[0], parameters)):
+        known = _KEPT[reader.core] = ([each.copy() for each in parameters], _Packed.of(reader))
     return known[1]
-
-
-def _trace(parameter: Tensor) -> _Trace:
-    """What tells that a parameter was changed: its version, and for what leaves none in it (fused optimizers, `.data`) some numbers."""
-    version = 0 if parameter.is_inference() else parameter._version
-    some: list[float] = parameter.view(-1)[:: -(-parameter.numel() // PROBED)].tolist()
-    return parameter.data_ptr(), version, some
 
 
 @final
