@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tempfile
+import stat
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import IO, Any
 
 from textvae.errors import RunError
 
@@ -15,24 +16,42 @@ from textvae.errors import RunError
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content in one step; after a crash the path holds the old content or the new, whole.
 
+    A file that was there keeps its permissions, a new one gets what the user's mask allows.
+
     Raises `RunError` where the disk is full or the folder cannot be written.
     """
-    temporary: str | None = None
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
+            if path.exists():
+                os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+            _to_disk(file)
         os.replace(temporary, path)
+        _names_to_disk(path.parent)
     except BaseException as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        if temporary.exists():
+            temporary.unlink()
         if isinstance(error, OSError):
             raise RunError(_cannot_write(path, error)) from error
         raise
+
+
+def _to_disk(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _names_to_disk(folder: Path) -> None:
+    """That a file now has its new content's name outlives a power cut too; where folders cannot be opened, the system sees to it."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -41,10 +60,16 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a file."""
+    """Add one line to a file, whole or not at all. Raises `RunError` as `write_atomically` does."""
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with open(path, "ab") as file:
+            before = file.tell()
+            try:
+                file.write(f"{line}\n".encode())
+                _to_disk(file)
+            except OSError:
+                os.truncate(path, before)
+                raise
     except OSError as error:
         raise RunError(_cannot_write(path, error)) from error
 
@@ -68,9 +93,9 @@ def lock(handle: int, wait: bool = True) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{path}: the disk is full; what stood there before is untouched: free some space and run again (training with --resume)"
+        return f"{path}: the disk is full; what stood there before is untouched: free some space and go on"
     there = next((folder for folder in path.parents if folder.exists()), path.parent)
-    return f"{path} cannot be written, for {there} does not allow it ({error.strerror}): choose another --out, or change its permissions"
+    return f"{path} cannot be written, for {there} does not allow it ({error.strerror}): choose another place, or change its permissions"
 
 
 def cache_folder() -> Path:

@@ -144,7 +144,7 @@ def test_a_crash_while_writing_leaves_the_old_content_and_nothing_else(at: str, 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"file/below cannot be written, for .*/file does not allow it .* --out"):
+    with pytest.raises(RunError, match=r"file/below cannot be written, for .*/file does not allow it .* choose another place"):
         write_atomically(tmp_path / "file" / "below", b"")
     with pytest.raises(RunError, match="cannot be written"):
         append_line(tmp_path / "none" / "metrics.jsonl", "{}")

@@ -1,0 +1,56 @@
+"""Files on disk: replaced whole or not at all, with the permissions that their owner gave them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from textvae.errors import RunError
+from textvae.storage import append_line, write_atomically
+
+
+def full_disk(handle: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def private() -> Iterator[None]:
+    """What is made is the user's alone."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("private")
+def test_a_new_file_has_the_permissions_that_the_mask_allows(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "deep" / "new", b"mine")
+    assert (tmp_path / "deep" / "new").read_bytes() == b"mine" and mode(tmp_path / "deep" / "new") == 0o600
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    for permissions in (0o600, 0o664):
+        (tmp_path / "old").write_bytes(b"old")
+        (tmp_path / "old").chmod(permissions)
+        write_atomically(tmp_path / "old", b"new")
+        assert (tmp_path / "old").read_bytes() == b"new" and mode(tmp_path / "old") == permissions
+
+
+def test_on_a_full_disk_all_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    append_line(path, "first")
+    monkeypatch.setattr(os, "fsync", full_disk)
+    for write in (lambda: write_atomically(path, b"other"), lambda: append_line(path, "second")):
+        with pytest.raises(RunError, match="the disk is full; what stood there before is untouched"):
+            write()
+    assert path.read_text() == "first\n" and list(tmp_path.iterdir()) == [path]
+    monkeypatch.undo()
+    append_line(path, "second")
+    assert path.read_text() == "first\nsecond\n"
