@@ -64,7 +64,10 @@ def test_interrupted_and_started_again_it_ends_with_the_same_table(smoke: Path, 
 
 def test_mistakes(textvae: Command, tmp_path: Path) -> None:
     assert "has no row 'rnn-dens'. Did you mean 'rnn-dense'" in textvae(*SMOKE[:-1], "rnn-dens", "--out", tmp_path).refused()
-    assert "seeds is 0" in textvae(*SMOKE, "--seeds", 0, "--out", tmp_path).refused()
+    assert '"0" for --seeds. Must be >= 1' in textvae(*SMOKE, "--seeds", 0, "--out", tmp_path).refused()
+    for what in ("table1", "table3", "figures"):
+        told = textvae("reproduce", what, "--budget", "smoke", "--processes", -1, "--out", tmp_path / "none").refused()
+        assert '"-1" for --processes. Must be >= 1' in told
     told = textvae(
         "reproduce", "table2", "--budget", "smoke", "--rows", "lm", "--corpus", tmp_path / "nowhere", "--out", tmp_path
     ).refused()

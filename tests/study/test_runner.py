@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import textvae
-from textvae.errors import RunError
+from textvae.errors import ConfigError, RunError
 from textvae.storage import lock
 from textvae.study.jobs import Job
 from textvae.study.pages.tables import page
@@ -53,6 +53,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     assert len(finish([job(0), job(1)], folder)) == 2
     return folder
+
+
+def test_there_is_a_process_at_least(tmp_path: Path) -> None:
+    for processes in (0, -1):
+        with pytest.raises(ConfigError, match=f"processes is {processes}"):
+            finish([job()], tmp_path, processes)
 
 
 def test_the_record_of_a_row(study: Path) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from textvae.cli.output import note, print_json, print_lines, print_table
 from textvae.cli.parameters import Json
@@ -30,8 +33,8 @@ def reproduce(
     budget: Budget = "best",
     corpus: str | None = None,
     rows: list[str] | None = None,
-    seeds: int | None = None,
-    processes: int | None = None,
+    seeds: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    processes: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     json: Json = False,
 ) -> None:
     """Train a table of the study again and print it beside the printed one. What is done already is not trained twice.
@@ -97,9 +100,9 @@ def _table(
 
 def _table3(what: str, out: Path, budget: Budget, corpus: str | None, rows: list[str], processes: int | None, report: Progress) -> Show:
     from textvae.study.reproduce import reproduce_table3
-    from textvae.study.tables import TABLES
+    from textvae.study.tables import WRITTEN
 
-    made = reproduce_table3(TABLES[what.replace("table3", "table2")], budget, out, corpus, rows, processes, report, _measuring)
+    made = reproduce_table3(WRITTEN[what], budget, out, corpus, rows, processes, report, _measuring)
 
     def show(json: bool) -> None:
         if json:
@@ -115,16 +118,9 @@ def _measuring(what: str) -> None:
 
 
 def _figures(out: Path, budget: Budget, corpus: str | None, processes: int | None, report: Progress) -> Show:
-    """Train the model of the latent plane, draw all there is to draw, and say what could not be drawn."""
-    from textvae.plots import pyplot
-    from textvae.study.figures.chosen import plane_job
-    from textvae.study.figures.draw import draw
-    from textvae.study.records import Records
-    from textvae.study.runner import finish
+    from textvae.study.reproduce import reproduce_figures
 
-    pyplot()  # what is missing is told before hours of training
-    finish([plane_job(budget)], out, processes, report, done=Records(out).has_model)
-    drawn = draw(out, budget, corpus, tell=note)
+    drawn = reproduce_figures(budget, out, corpus, processes, report, tell=note)
     for name, why in drawn.missing.items():
         note(f"{name} is not drawn: {why}")
     pictures = [str(path) for path in drawn.paths]

@@ -12,7 +12,10 @@ from textvae.config import require
 from textvae.data.corpora import require_corpus
 from textvae.errors import RunError
 from textvae.evaluation.text.diversity import sentence_bleu
+from textvae.plots import pyplot
 from textvae.storage import write_atomically, write_json
+from textvae.study.figures.chosen import plane_job
+from textvae.study.figures.draw import Drawn, draw
 from textvae.study.jobs import Budget, Job, run_name
 from textvae.study.mixture import mixture_markdown
 from textvae.study.pages.tables import page
@@ -50,7 +53,6 @@ def reproduce_table(
         KeyboardInterrupt: stopped; run again to go on.
     """
     require(seeds is None or seeds >= 1, f"seeds is {seeds}: must be at least 1")
-    require(processes is None or processes >= 1, f"processes is {processes}: must be at least 1")
     wanted, now = jobs(table, budget, corpus), jobs(table, budget, corpus, tuple(rows), seeds)
     Records(out).refuse_others(now)
     check_corpora(now)
@@ -110,12 +112,15 @@ def reproduce_table3(
 ) -> dict[str, Any]:
     """Samples, reconstructions and interpolations of a table's best models, with figures beside those of real text.
 
-    Trains what of the first seeds of the rows (by default all) is missing, writes `NAME-BUDGET.md` and `.json` (the format of
-    `table3`) and returns it.
+    Trains what of the first seeds of the rows (by default all) is missing, writes `WRITTEN-BUDGET.md` and `.json` (the format of
+    `table3`; the table says how it is called) and returns it.
 
     Raises:
+        ValueError: a table without a Table 3.
         UserError, KeyboardInterrupt: as `reproduce_table`.
     """
+    if table.written is None:
+        raise ValueError(f"{table.name} has no Table 3")
     sentence_bleu()  # what is missing is told before hours of training
     wanted = [job for job in jobs(table, budget, corpus, tuple(rows), seeds=1) if job.variant in ("elbo", LONGER)]
     Records(out).refuse_others(wanted)
@@ -131,9 +136,26 @@ def reproduce_table3(
     models = {f"{table.row(job.row).label}, {run_name(job.row, job.variant)}": textvae.load(records.run(job)) for job in shown}
     lines = next(iter(models.values())).prepared(corpus).lines
     measured = table3(models, lines, samples=30 if budget == "smoke" else 1_000, tell=tell)
-    what = table.name.replace("table2", "table3")
     title = f"# Table 3: what the best models of {table.title[0].lower()}{table.title[1:]} write, budget `{budget}`"
-    text = f"{title}\n\n    {page_command(what, budget, corpus, rows)}\n\n{table3_markdown(measured)}"
-    write_atomically(out / f"{what}-{budget}.md", text.encode())
-    write_json(out / f"{what}-{budget}.json", measured)
+    text = f"{title}\n\n    {page_command(table.written, budget, corpus, rows)}\n\n{table3_markdown(measured)}"
+    write_atomically(out / f"{table.written}-{budget}.md", text.encode())
+    write_json(out / f"{table.written}-{budget}.json", measured)
     return measured
+
+
+def reproduce_figures(
+    budget: Budget,
+    out: Path,
+    corpus: str | None = None,
+    processes: int | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Drawn:
+    """Draw what the study's folder allows, as `draw` does; trains the model of the latent plane where it is not there.
+
+    Raises:
+        UserError, KeyboardInterrupt: as `reproduce_table`.
+    """
+    pyplot()  # what is missing is told before the training
+    finish([plane_job(budget)], out, processes, progress, done=Records(out).has_model)
+    return draw(out, budget, corpus, tell)

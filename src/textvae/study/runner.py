@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, final
 
 import textvae
+from textvae.config import require
 from textvae.errors import RunError
 from textvae.storage import write_json
 from textvae.study.jobs import Job
@@ -81,10 +82,11 @@ def finish(
         done: whether a job is left out; by default if it has a record.
 
     Raises:
-        ConfigError: a job's settings are no run's.
+        ConfigError: a job's settings are no run's, or fewer than one process.
         RunError: some jobs failed (the others were done all the same).
         KeyboardInterrupt: stopped; every training under way was saved and is gone on with the next time.
     """
+    require(processes is None or processes >= 1, f"processes is {processes}: must be at least 1")
     records = Records(folder)
     done = done or (lambda job: records.find(job) is not None)
     waiting = [job for job in jobs if not done(job)]

@@ -59,6 +59,9 @@ class Table:
     paper: Changes = field(default_factory=dict)
     """What budget `paper` lays over the study's presets."""
 
+    written: str | None = None
+    """The name of Table 3 of what its best models write; None where there is none."""
+
     @property
     def drawn(self) -> bool:
         """Whether the corpus is drawn from a source rather than read."""
@@ -199,6 +202,7 @@ TABLE2 = Table(
     name="table2",
     title="Table 2: tweets of fewer than 32 characters",
     presets="tweets",
+    written="table3",
     least_rate=3.0,
     paper={"training": {"epochs": 20.0, "evaluate_every": 590}, "corpus": {"split": "random"}},
     rows=(
@@ -238,6 +242,7 @@ TABLE2_LONG = Table(
     name="table2-long",
     title="Table 2 on tweets of up to 127 characters",
     presets="tweets",
+    written="table3-long",
     corpus={"max_length": 127},
     rows=(
         Row(name="lm", label="no latent", variants=_larger()),
@@ -272,3 +277,5 @@ FUTURE_TWEETS = Table(
 )
 
 TABLES = {table.name: table for table in (TABLE1, TABLE2, TABLE2_LONG, FUTURE_TOY, FUTURE_TWEETS)}
+WRITTEN = {table.written: table for table in TABLES.values() if table.written}
+"""By the name of the Table 3 that shows what their best models write."""

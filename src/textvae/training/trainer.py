@@ -228,9 +228,10 @@ class Trainer:
             raise self._no_number(names)
 
     def _no_number(self, name: str) -> TrainingError:
+        clip = "lower training.clip" if self.settings.clip else "set training.clip, which is off (to 5, say)"
         return TrainingError(
             f"the {name} is no longer a number near step {self.position.step}; the last good checkpoint is kept: "
-            "lower training.learning_rate or training.clip, and train a new run"
+            f"lower training.learning_rate, or {clip}, and train a new run"
         )
 
     def _evaluate(self) -> None:
