@@ -88,6 +88,13 @@ def test_samples_come_from_their_seed_alone(vae: TextVAE) -> None:
     assert "�" not in "".join(strings)
 
 
+def test_any_iterable_of_texts_will_do(vae: TextVAE) -> None:
+    once = (text for text in TEXTS)
+    assert np.array_equal(vae.encode(once), vae.encode(TEXTS))
+    assert vae.score(iter(TEXTS), importance_samples=2) == vae.score(TEXTS, importance_samples=2)
+    assert vae.reconstruct(iter(TEXTS)) == vae.reconstruct(tuple(TEXTS)) and vae.reconstruct([]) == []
+
+
 def test_scores_are_bounds_in_nats(vae: TextVAE) -> None:
     rows = vae.score(TEXTS, importance_samples=5)
     assert [row.text for row in rows] == TEXTS and vae.score([]) == []
@@ -201,6 +208,14 @@ def test_mistakes_are_told_by_their_kind(vae: TextVAE, lines: Path, folder: Path
         vae.decode(np.full((1, 3), np.inf))
     with pytest.raises(ConfigError, match="at least 2"):
         vae.interpolate("a", "b", steps=1)
+    for split in ("tset", ""):
+        with pytest.raises(ConfigError, match=f"split is '{split}': must be one of train, valid, test, all"):
+            vae.evaluate(split=split)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="path is 'sphere': must be one of linear, spherical"):
+        vae.interpolate("a", "b", path="sphere")  # type: ignore[arg-type]
+    for one in (vae.score, vae.reconstruct, vae.reconstructions, vae.encode):
+        with pytest.raises(ConfigError, match="texts is one string"):
+            one("")
     with pytest.raises(ConfigError, match="leave out temperature"):
         vae.sample(1, beams=2, temperature=0.5)
     with pytest.raises(ConfigError, match="n is -1"):

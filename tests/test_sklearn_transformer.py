@@ -19,6 +19,8 @@ from sklearn.pipeline import make_pipeline
 
 from textvae.sklearn_transformer import TextVAETransformer
 
+pytestmark = pytest.mark.filterwarnings("ignore:the latent has collapsed")  # so it has, after some steps
+
 TEXTS = [f"{first} {second}" for first in ("oak", "elm", "ash", "fir", "yew") for second in ("sun", "sea", "sky", "fog", "ice")]
 TINY = {
     "model": {"hidden": 6, "embedding": 4, "latent": {"channels": 2}, "decoder": {"hidden": 6, "embedding": 4}},
@@ -52,6 +54,23 @@ def test_a_clone_has_the_parameters_and_fits_to_the_same_vectors(fitted: TextVAE
     with pytest.raises(NotFittedError):
         copy.transform(TEXTS)
     assert np.array_equal(copy.fit(TEXTS).transform(TEXTS), fitted.transform(TEXTS))
+
+
+def test_a_table_of_one_column_is_its_texts_and_of_more_is_refused(fitted: TextVAETransformer) -> None:
+    column = np.array(TEXTS[:4], dtype=object)[:, None]
+    assert np.array_equal(fitted.transform(column), fitted.transform(TEXTS[:4]))
+    with pytest.raises(ConfigError, match=r"X is an array of shape \(2, 2\): give a list"):
+        fitted.transform(np.array([["a", "b"], ["c", "d"]]))
+    with pytest.raises(ConfigError, match="X is a dict: give a list"):
+        fitted.fit({"text": ["good", "bad"], "label": ["yes", "no"]})
+
+
+def test_what_is_left_out_or_mended_is_told(fitted: TextVAETransformer) -> None:
+    with pytest.warns(UserWarning, match="1 texts hold line ends, which are read as spaces"):
+        assert np.array_equal(fitted.transform(["oak\nsun"]), fitted.transform(["oak sun"]))
+    short = {**TINY, "corpus_settings": {"max_length": 20}}
+    with pytest.warns(UserWarning, match="9 of .* lines are longer than 20 tokens and were left out"):
+        TextVAETransformer(steps=1, settings=short).fit([*TEXTS, *["a text that is far too long for it"] * 9])
 
 
 def test_a_pipeline_trains_it_and_what_follows(fitted: TextVAETransformer) -> None:

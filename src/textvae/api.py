@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, final, get_args
+from typing import Any, final, get_args
 
 import numpy as np
 import torch
 
 from textvae import hub
-from textvae.config import CorpusSettings, require
+from textvae.config import CorpusSettings, Device, Split, Way, require
 from textvae.data.corpora import Prepared, fit_split, load_corpus, load_lines, prepare
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import UNK, TokenTable
@@ -26,7 +26,7 @@ from textvae.evaluation.posterior_means import terms_at_means
 from textvae.evaluation.report import Evaluation, evaluate
 from textvae.evaluation.single import Reconstruction, Score
 from textvae.generation import Decode, Sampling, decode_beams, decode_greedy, decode_sampled, forbidden_tokens, prior_samples
-from textvae.latent_vectors import bottom_of, encode, interpolate_linear, interpolate_spherical
+from textvae.latent_vectors import WAYS, bottom_of, encode
 from textvae.layering import dotted
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings
@@ -35,12 +35,6 @@ from textvae.training.hooks import Hook
 from textvae.training.progress import ProgressLine
 from textvae.training.run_folder import RunFolder
 from textvae.training.starting import run_settings
-
-Device = Literal["cpu", "cuda"]
-"""Where a loaded model computes."""
-
-Split = Literal["train", "valid", "test", "all"]
-"""Which lines of a corpus are measured: a split, or all of them."""
 
 TABLES = ("corpus_settings", "model", "objective", "training")
 """The tables of settings that `train` takes as keywords."""
@@ -94,7 +88,7 @@ class TextVAE:
 
     # ── text to latent and back ──
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
+    def encode(self, texts: Iterable[str]) -> np.ndarray:
         """Posterior means of all rungs, bottom rung first, as flat vectors (N, D), float32."""
         return encode(self.model, self.table(texts))
 
@@ -105,26 +99,24 @@ class TextVAE:
         """
         return self.tokenizer.decode(self._best(beams)(self.model, bottom_of(self.model, np.atleast_2d(z))))
 
-    def reconstruct(self, texts: Sequence[str], beams: int = 1) -> list[str]:
+    def reconstruct(self, texts: Iterable[str], beams: int = 1) -> list[str]:
         """Each text through its posterior mean and back."""
-        return self.decode(self.encode(texts), beams) if len(texts) else []
+        return self.decode(self.encode(texts), beams)
 
-    def reconstructions(self, texts: Sequence[str], beams: int = 1) -> list[Reconstruction]:
+    def reconstructions(self, texts: Iterable[str], beams: int = 1) -> list[Reconstruction]:
         """Each text through its posterior mean and back, with the distortion and the rate it costs."""
-        if not len(texts):
-            return []
         table = self.table(texts)
         distortion, rate = terms_at_means(self.model, table)
         outputs = self.decode(encode(self.model, table), beams)
         rows = zip(self._as_read(table), outputs, distortion.tolist(), rate.tolist(), strict=True)
         return [Reconstruction(*row) for row in rows]
 
-    def interpolate(self, start: str, end: str, steps: int = 8, path: Literal["linear", "spherical"] = "linear") -> list[str]:
+    def interpolate(self, start: str, end: str, steps: int = 8, path: Way = "linear") -> list[str]:
         """The strings met on the way from one text's posterior mean to another's, both ends included."""
+        require(path in WAYS, f"path is {path!r}: must be one of {', '.join(WAYS)}")
         require(steps >= 2, f"steps is {steps}: an interpolation needs both ends, so at least 2")
         a, b = self.encode([start, end])
-        way = interpolate_spherical if path == "spherical" else interpolate_linear
-        return self.decode(way(a, b, steps))
+        return self.decode(WAYS[path](a, b, steps))
 
     # ── generation ──
 
@@ -172,9 +164,10 @@ class TextVAE:
 
     # ── measuring ──
 
-    def score(self, texts: Sequence[str], importance_samples: int = 100, seed: int = 0, progress: Progress | None = None) -> list[Score]:
+    def score(self, texts: Iterable[str], importance_samples: int = 100, seed: int = 0, progress: Progress | None = None) -> list[Score]:
         """ELBO and importance bound of each text, nats, from the same samples."""
-        if not len(texts):
+        texts = _listed(texts)
+        if not texts:
             return []
         generator = torch.Generator(self.model.device).manual_seed(seed)
         table = self.table(texts)
@@ -257,8 +250,8 @@ class TextVAE:
 
     def prepared(self, corpus: str | Path | None = None, column: str | None = None) -> Prepared:
         """A corpus read as this model reads: its tokenizer, its longest line."""
-        settings = replace(self._settings_of(corpus, column), max_length=self.max_length)
-        return prepare(load_corpus(settings, self.settings.training.seed), settings, self.tokenizer)
+        settings = self._settings_of(corpus, column)
+        return prepare(load_corpus(settings, self.settings.training.seed), settings, self.tokenizer, self.max_length)
 
     def _settings_of(self, corpus: str | Path | None, column: str | None) -> CorpusSettings:
         """The settings of a corpus, by default of this model's own."""
@@ -266,19 +259,16 @@ class TextVAE:
         settings: CorpusSettings = self.settings.corpus
         return settings if corpus is None else replace(settings, path=_corpus_name(corpus), column=column)
 
-    def table(self, texts: Sequence[str]) -> TokenTable:
+    def table(self, texts: Iterable[str]) -> TokenTable:
         """Texts as tokens, row i of text i. Longer ones than the model reads are cut and unseen symbols read as unknown, with a warning."""
-        if isinstance(texts, str):
-            raise ConfigError(f"texts is one string ({texts[:20]!r}): give a list of strings")
-        for text in texts:
-            require(isinstance(text, str), f"texts hold a {type(text).__name__} ({text!r:.20}): give a list of strings")
-        table = self.tokenizer.encode(list(texts))
+        texts = _listed(texts)
+        table = self.tokenizer.encode(texts)
         long = int((table.lengths - 1 > self.max_length).sum())
         if long:
             warnings.warn(f"{long} of {len(texts)} texts are longer than {self.max_length} tokens and were cut", stacklevel=3)
             table = table.cut(self.max_length)
         if np.any(table.tokens == UNK):
-            unknown = self.tokenizer.unknown(list(texts))
+            unknown = self.tokenizer.unknown(texts)
             if unknown:
                 shown = ", ".join(repr(symbol) for symbol in list(unknown)[:5])
                 warnings.warn(f"not in the vocabulary and read as unknown: {shown}, {sum(unknown.values())} in all", stacklevel=3)
@@ -338,6 +328,16 @@ def train(
     resolved = run_settings(preset, Path(config) if config else None, flags)
     folder = Path(out) if out is not None else _free_folder(resolved)
     return _finished(session.start(resolved, folder, watching), folder)
+
+
+def _listed(texts: Iterable[str]) -> list[str]:
+    """Texts as a list. Raises `ConfigError` for one string, and for anything that is no text."""
+    if isinstance(texts, str):
+        raise ConfigError(f"texts is one string ({texts[:20]!r}): give a list of strings")
+    listed = list(texts)
+    for text in listed:
+        require(isinstance(text, str), f"texts hold a {type(text).__name__} ({text!r:.20}): give a list of strings")
+    return listed
 
 
 def _corpus_name(corpus: str | Path) -> str:

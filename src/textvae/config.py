@@ -21,6 +21,19 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+Device = Literal["cpu", "cuda"]
+"""Where a trained model computes."""
+
+Split = Literal["train", "valid", "test", "all"]
+"""Which lines of a corpus are measured: a split's, or all of them."""
+
+Way = Literal["linear", "spherical"]
+"""From one vector to another: the straight line, or the arc that keeps the vectors' length."""
+
+CellName = Literal["lstm", "gru"]
+"""A recurrent cell."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class CorpusSettings:
@@ -154,7 +167,7 @@ class LadderSettings:
 class RecurrentDecoderSettings:
     """The recurrent emitter of every architecture but `cnn`."""
 
-    cell: Literal["lstm", "gru"] = "lstm"
+    cell: CellName = "lstm"
     """Recurrent cell."""
 
     hidden: int = 256

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textvae.config import require
+from textvae.config import Way, require
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError
@@ -96,6 +96,10 @@ def interpolate_spherical(start: np.ndarray, end: np.ndarray, steps: int) -> np.
     if math.sin(angle) < 1e-4:
         return interpolate_linear(start, end, steps)
     return _blend(start, end, steps, lambda t: (np.sin((1 - t) * angle) / math.sin(angle), np.sin(t * angle) / math.sin(angle)))
+
+
+WAYS: dict[Way, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {"linear": interpolate_linear, "spherical": interpolate_spherical}
+"""By name."""
 
 
 def _blend(start: np.ndarray, end: np.ndarray, steps: int, weights: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,8 +12,11 @@ from typing import Any, Self, final
 import numpy as np
 
 from textvae.api import TextVAE, train
+from textvae.config import require
+from textvae.data.files import LINE_END
 from textvae.errors import ConfigError, RunError
 from textvae.storage import write_atomically
+from textvae.training.hooks import Hook
 from textvae.training.progress import ProgressLine
 from textvae.training.run_folder import RunFolder
 
@@ -79,7 +83,7 @@ class TextVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             folder = Path(temporary) / "run" if self.out is None else Path(self.out)
             corpus = _written(texts, folder)
             self.vae_: TextVAE = train(
-                corpus, preset=self.preset, out=folder, hooks=(ProgressLine(),) if self.verbose else (), **self._settings()
+                corpus, preset=self.preset, out=folder, hooks=(ProgressLine() if self.verbose else Warnings(),), **self._settings()
             )
         return self
 
@@ -124,10 +128,19 @@ class TextVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return tags
 
 
+@final
+class Warnings(Hook):
+    """Tells what the user should know, and nothing else, as Python's warnings."""
+
+    def on_warning(self, message: str) -> None:
+        """Tell it."""
+        warnings.warn(message, stacklevel=2)
+
+
 def _written(texts: list[str], folder: Path) -> Path:
     """Write the texts into the folder of a run that is about to begin, and return their file; raises `RunError` where one stands."""
     RunFolder(folder).claim()
-    path = folder / "texts.jsonl"  # JSON: a line end inside a text is no end of the text
+    path = folder / "texts.jsonl"  # JSON: an empty text is a line too
     content = "".join(f"{json.dumps({'text': text})}\n" for text in texts).encode()
     if path.exists() and path.read_bytes() != content:  # the same texts are left over from a fit that was refused or broke off
         raise RunError(f"{folder} holds a texts.jsonl of other texts: choose another folder with out")
@@ -136,9 +149,19 @@ def _written(texts: list[str], folder: Path) -> Path:
 
 
 def _texts(X: Iterable[str]) -> list[str]:
-    """A list of texts; raises `ConfigError` for anything else."""
-    texts = [X] if isinstance(X, str) else list(X)
-    wrong = next((text for text in texts if not isinstance(text, str)), None)
-    if isinstance(X, str) or wrong is not None:
-        raise ConfigError(f"X holds {X if wrong is None else wrong!r}: give a list, array or column of texts")
-    return texts
+    """A list of texts, each on one line (as in every corpus), of a list, an array, a column, or a table of one column.
+
+    Raises `ConfigError` for anything else.
+    """
+    shape: tuple[int, ...] = getattr(X, "shape", (0,))
+    if isinstance(X, str | Mapping) or len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
+        what = f"is an array of shape {tuple(shape)}" if len(shape) > 1 else f"is a {type(X).__name__}"
+        raise ConfigError(f"X {what}: give a list, array or column of texts")
+    texts = np.asarray(X)[:, 0].tolist() if len(shape) == 2 else list(X)
+    for text in texts:
+        require(isinstance(text, str), f"X holds {text!r}: give a list, array or column of texts")
+    lines = [LINE_END.sub(" ", text) for text in texts]
+    broken = sum(line != text for line, text in zip(lines, texts, strict=True))
+    if broken:
+        warnings.warn(f"{broken:,} texts hold line ends, which are read as spaces", stacklevel=3)
+    return lines

@@ -126,6 +126,13 @@ def test_a_malformed_csv(write, content, told):
     assert told in refusal(write("x.csv", content), "text")
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+def test_a_cell_is_as_long_as_it_is(write, name):
+    """The csv module's own limit is 131,072 characters."""
+    mark, long = {".csv": ",", ".tsv": "\t"}[name[1:]], "ab" * 100_000
+    assert read_lines(write(name, f"id{mark}text\n{long}{mark}short\n1{mark}{long}\n"), "text")[0] == ["short", long]
+
+
 def test_tsv_as_spreadsheets_write_it(write):
     assert read_lines(write("x.tsv", 'id\ttext\n1\t"say ""hi"""\n'), "text") == (['say "hi"'], ())
 

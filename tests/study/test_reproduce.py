@@ -25,6 +25,7 @@ def test_a_page_s_command_can_be_typed() -> None:
 TABLE = Table(
     name="table2",
     title="Table 2: words",
+    written="table3",
     presets="tweets",
     rows=(Row(name="lm", label="no latent"), Row(name="ladder-3", label="LVAE (3)")),
 )

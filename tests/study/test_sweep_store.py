@@ -257,6 +257,17 @@ def test_a_trial_that_falls_behind_is_pruned_but_not_before_beta_is_whole(tmp_pa
         assert ranked(store.trials())[0].number == 10
 
 
+def test_trials_of_nearly_as_many_steps_are_compared_at_the_same_shares(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.journal", "elbo", BASE, SPACE, 0) as store:
+        for steps, value in ((1240, 30.0), (1260, 31.0), (1239, 20.0), (1280, 32.0), (1300, 33.0), (1238, 25.0)):
+            one, every = taken(store, 99), steps // 20
+            watch = Pruning(one, ObjectiveSettings(schedule="constant"))
+            watch.on_start(steps, 0)
+            for step in (*range(every, steps, every), steps):  # better than five of the six: never pruned
+                watch.on_evaluation({"step": step, "valid": {"elbo": -value - 10 * (1 - step / steps)}})
+            store.complete(one, came_to(value, 0.0))
+
+
 @pytest.mark.parametrize("content", [b"oak\nelm\n", b'{"a": 1}\n', b"[1, 2]\n", b"\x00\xff\n", b"3\n"])
 def test_a_file_that_is_no_sweep_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "lines.txt"

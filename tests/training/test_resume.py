@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
@@ -9,6 +10,7 @@ from typing import Any, final
 import pytest
 import torch
 
+import textvae
 from textvae.errors import RunError
 from textvae.nn.kernel.compiling import SWITCH, kernel
 from textvae.training import session
@@ -47,6 +49,26 @@ every_run = pytest.mark.parametrize(("architecture", "parts"), RUNS.values(), id
 
 class Killed(Exception):
     """Stands for the power that goes off."""
+
+
+@pytest.mark.filterwarnings("ignore:.* tweets kept")
+def test_tweets_that_were_selected_by_their_length_are_the_same_lines_again(
+    settings: Any, compare: Any, stop_at: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longest tweets are chosen in characters, the model's longest line is counted in words."""
+    words = ["good", "sad", "day", "rain", "love", "song", "tired"]
+    texts = [" ".join(words[(i * j) % 7] for j in range(1, 2 + i % 13)) for i in range(200)]
+    with open(tmp_path / "tweets.csv", "w", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows(("0", i, "date", "NO_QUERY", "user", text) for i, text in enumerate(texts))
+    monkeypatch.setenv("TEXTVAE_SENTIMENT140", str(tmp_path / "tweets.csv"))
+    chosen = settings("lm", corpus={"path": "sentiment140", "tokenizer": "words"})
+    session.start(chosen, tmp_path / "whole")
+    session.start(chosen, tmp_path / "stopped", [stop_at(2)])
+    assert session.resume(tmp_path / "stopped")
+    assert compare(tmp_path / "whole", tmp_path / "stopped") == []
+    vae = textvae.load(tmp_path / "whole")
+    lines = vae.prepared().lines["train"]
+    assert len(lines) < 190 and vae.evaluate(split="train", importance_samples=1).sequences == len(lines)
 
 
 @final

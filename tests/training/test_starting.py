@@ -90,6 +90,18 @@ def test_another_corpus_leaves_the_column_behind(first: Path, tmp_path: Path) ->
     assert (same.column, same.path) == ("text", str(table))
 
 
+def test_the_same_corpus_named_again_is_split_and_drawn_as_before(first: Path, settings: Any, tmp_path: Path) -> None:
+    few = settings("rnn", corpus={"path": "messages", "draws": 40, "held_out_draws": 10})
+    session.start(few, tmp_path / "drawn")
+    start = {"training": {"start_from": str(tmp_path / "drawn")}}
+    for named in ({}, {"path": "messages"}):
+        assert run_settings(flags={**start, "corpus": named}).corpus == few.corpus
+    assert run_settings(flags={**start, "corpus": {"path": "sinusoids"}}).corpus.draws != 40
+    before = RunFolder(first).load()[0].settings.corpus
+    again = run_settings(flags={"corpus": {"path": f"{before.path}/../corpus"}, "training": {"start_from": str(first)}}).corpus
+    assert again.long_lines == before.long_lines and again.draws == before.draws
+
+
 def test_once_begun_a_run_stands_by_itself(first: Path, settings: Any, compare: Any, stop_at: Any, tmp_path: Path) -> None:
     chosen = settings("rnn", training={"start_from": str(first)})
     session.start(chosen, tmp_path / "whole")

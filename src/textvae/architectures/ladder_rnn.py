@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, final
+from typing import TYPE_CHECKING, final
 
 from textvae.architectures import architecture
-from textvae.config import LadderSettings, LatentSettings, RecurrentDecoderSettings, require
+from textvae.config import CellName, LadderSettings, LatentSettings, RecurrentDecoderSettings, require
 
 if TYPE_CHECKING:
     from textvae.model.text_model import LatentTextModel
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class RecurrentLadderSettings:
     """Settings of the ladder with recurrent layers. Channels are split over the two directions, so they are even."""
 
-    cell: Literal["lstm", "gru"] = "gru"
+    cell: CellName = "gru"
     """Recurrent cell of the rungs."""
 
     ladder: LadderSettings = field(default_factory=LadderSettings)

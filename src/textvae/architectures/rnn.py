@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, final
+from typing import TYPE_CHECKING, final
 
 from textvae.architectures import architecture
-from textvae.config import LatentSettings, RecurrentDecoderSettings, require
+from textvae.config import CellName, LatentSettings, RecurrentDecoderSettings, require
 
 if TYPE_CHECKING:
     from textvae.model.text_model import LatentTextModel
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class RecurrentSettings:
     """Settings of the recurrent VAE."""
 
-    cell: Literal["lstm", "gru"] = "lstm"
+    cell: CellName = "lstm"
     """Recurrent cell of the encoder."""
 
     hidden: int = 256

@@ -14,6 +14,7 @@ from cyclopts.validators import Number
 from textvae.cli.loading import loaded
 from textvae.cli.output import note, print_columns, print_json, print_lines, print_table, progress, shown
 from textvae.cli.parameters import Beams, Column, Corpus, Device, ImportanceSamples, Json, Run, Seed, Split, Texts
+from textvae.config import Way, require
 from textvae.errors import ConfigError
 
 STDIN = "-"
@@ -137,7 +138,7 @@ def interpolate(
     /,
     *,
     steps: Annotated[int, Parameter(validator=Number(gte=2))] = 8,
-    path: Literal["linear", "spherical"] = "linear",
+    path: Way = "linear",
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -175,6 +176,7 @@ def encode(run: Run, input: Texts, /, *, out: Path, column: Column = None, devic
     check_new(out)
     lines = _lines(input, column)
     vectors = loaded(run, device).encode(lines)
+    require(vectors.shape[1] > 0, f"{run} has no latent to encode into: give a run of another model than lm")
     write_vectors(out, vectors, lines)
     note(f"{out} holds {len(vectors):,} vectors of {vectors.shape[1]} numbers")
 
@@ -234,6 +236,7 @@ def presets(action: Literal["list", "show"] = "list", name: str | None = None, /
     name
         Which preset.
     """
+    require(action == "show" or name is None, f"textvae presets list takes no name: textvae presets show {name}")
     from textvae.cli.toml import toml
     from textvae.presets import preset_names, summary
     from textvae.settings import resolve, to_dict

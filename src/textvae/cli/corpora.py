@@ -6,7 +6,7 @@ from typing import Literal
 
 from textvae.cli.output import note, print_columns, shown
 from textvae.cli.parameters import Column
-from textvae.config import CorpusSettings
+from textvae.config import CorpusSettings, require
 from textvae.data.corpora import built_in, load_corpus
 from textvae.errors import ConfigError, CorpusError, did_you_mean
 
@@ -21,7 +21,10 @@ def corpora(action: Literal["list", "show", "fetch"] = "list", name: str | None 
     name
         Which corpus.
     """
+    if action != "show":
+        require(column is None, f"textvae corpora {action} reads no file: leave out --column")
     if action == "list":
+        require(name is None, f"textvae corpora list takes no name: textvae corpora show {name}")
         print_columns(list(built_in().items()))
     elif name is None:
         raise ConfigError(f"textvae corpora {action} needs a name: {', '.join(sorted(built_in()))}")

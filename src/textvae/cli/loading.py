@@ -10,7 +10,8 @@ import textvae
 from textvae.errors import RunError
 
 if TYPE_CHECKING:
-    from textvae.api import Device, TextVAE
+    from textvae.api import TextVAE
+    from textvae.config import Device
 
 
 def loaded(run: str, device: Device) -> TextVAE:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
+
+from textvae import config
 
 Run = Annotated[str, Parameter(help="The run's folder, or user/model on the hub.")]
 
 Corpus = Annotated[str | None, Parameter(help="As for `textvae train`; by default the corpus the run was trained on.")]
 
-Split = Annotated[
-    Literal["train", "valid", "test", "all"],
-    Parameter(help="Which split, or all lines (of a file that the model was not trained on, say)."),
-]
+Split = Annotated[config.Split, Parameter(help="Which split, or all lines (of a file that the model was not trained on, say).")]
 
 Texts = Annotated[str, Parameter(help="A file of texts, or - for what is piped in.", allow_leading_hyphen=True)]
 
@@ -26,6 +25,6 @@ Seed = Annotated[int, Parameter(help="Of what is drawn: the same seed gives the 
 
 Beams = Annotated[int, Parameter(help="Search for the most likely string with this many beams.", validator=Number(gte=1))]
 
-Device = Annotated[Literal["cpu", "cuda"], Parameter(help="Where to compute: cpu, or cuda for a GPU.")]
+Device = Annotated[config.Device, Parameter(help="Where to compute: cpu, or cuda for a GPU.")]
 
 Json = Annotated[bool, Parameter(help="Print JSON.")]

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import final
+from typing import final, get_args
 
 import numpy as np
 
-from textvae.config import CorpusSettings
+from textvae.config import CorpusSettings, Split, require
 from textvae.data.corpus import Corpus, crowding_notices, draw_training, fill_empty_splits, split_by_hash
 from textvae.data.files import read_lines, read_splits
 from textvae.data.sources.source import Source
@@ -29,6 +29,9 @@ TEXTS = {
     "sentiment140": "the study's tweets: downloads the original archive, or reads the CSV at hand",
 }
 """Built-in corpora of real text, with a line about each."""
+
+BUILT_IN = (*SOURCES, *TEXTS)
+"""Their names."""
 
 VALID_STREAM, TEST_STREAM, FIT_STREAM = 1, 2, 3
 """Random streams of a source's held-out splits and of the draw its vocabulary is read from: the same in every run."""
@@ -59,9 +62,12 @@ def load_corpus(settings: CorpusSettings, seed: int = 0) -> Corpus:
     in every run, so that runs compare.
 
     Raises:
-        CorpusError: the name is neither, or the file cannot be read.
+        CorpusError: the name is neither, the file cannot be read, or a column is asked for where there are none.
     """
     name = settings.path
+    if settings.column is not None and (name in BUILT_IN or Path(name).is_dir()):
+        what = "a built-in corpus" if name in BUILT_IN else "a folder's text files"
+        raise CorpusError(f"{name}: column {settings.column!r} was asked for, but {what} has no columns: leave it out")
     if name in SOURCES:
         return _draw_splits(load_source(name), settings, seed)
     if name == "pydoc":
@@ -75,8 +81,6 @@ def load_corpus(settings: CorpusSettings, seed: int = 0) -> Corpus:
     require_corpus(name)
     path = Path(name)
     if path.is_dir():
-        if settings.column is not None:
-            raise CorpusError(f"{name}: column {settings.column!r} was asked for, but the files of a folder have no columns")
         splits, notices = read_splits(path)
         return Corpus(name, splits, notices=notices)
     return _split(name, *read_lines(path, settings.column))
@@ -101,10 +105,12 @@ def load_lines(settings: CorpusSettings, split: str, seed: int = 0) -> Lines:
     """The lines of one split of a corpus, or with `ALL` every line, a lone file's in its own order.
 
     Raises:
+        ConfigError: another split than train, valid, test and `ALL`.
         CorpusError: there is no such corpus, or it cannot be read.
     """
+    require(split in get_args(Split), f"split is {split!r}: must be one of {', '.join(get_args(Split))}")
     path = Path(settings.path)
-    if split == ALL and settings.path not in (*SOURCES, *TEXTS) and not path.is_dir():
+    if split == ALL and settings.path not in BUILT_IN and not path.is_dir():
         require_corpus(settings.path)
         lines, notices = read_lines(path, settings.column)
         return Lines(settings.path, lines, None, notices)
@@ -115,7 +121,7 @@ def load_lines(settings: CorpusSettings, split: str, seed: int = 0) -> Lines:
 
 def require_corpus(name: str) -> None:
     """Raise `CorpusError` for a name that is neither a built-in nor a file or folder that is there."""
-    if name in (*SOURCES, *TEXTS):
+    if name in BUILT_IN:
         return
     if not name or not os.path.exists(name):  # unlike Path.exists, false also for a name too long to be a file's
         raise CorpusError(_not_found(name))
@@ -137,16 +143,15 @@ def _split(name: str, lines: Sequence[str], notices: tuple[str, ...] = ()) -> Co
 
 
 def _not_found(name: str) -> str:
-    known = [*SOURCES, *TEXTS]
     if not name:
-        return f"no corpus is named: give a file, a folder, or one of {', '.join(sorted(known))}"
+        return f"no corpus is named: give a file, a folder, or one of {', '.join(sorted(BUILT_IN))}"
     folder = Path(name).parent
     try:
         siblings = [str(folder / entry) for entry in os.listdir(folder)]
     except OSError:
         siblings = []
-    near = get_close_matches(name, known + siblings, n=1)
-    return f"{name} is neither a file, a folder, nor a built-in corpus.{did_you_mean(name, near or known)}"
+    near = get_close_matches(name, [*BUILT_IN, *siblings], n=1)
+    return f"{name} is neither a file, a folder, nor a built-in corpus.{did_you_mean(name, near or BUILT_IN)}"
 
 
 @final
@@ -225,10 +230,10 @@ class Prepared:
         return fitted.table
 
 
-def prepare(corpus: Corpus, settings: CorpusSettings, tokenizer: Tokenizer | None = None) -> Prepared:
+def prepare(corpus: Corpus, settings: CorpusSettings, tokenizer: Tokenizer | None = None, max_length: int | None = None) -> Prepared:
     """Tokenise the splits of a corpus and hold every sequence to one length.
 
-    A `tokenizer` is that of a trained model, and so is `settings.max_length` then.
+    `tokenizer` and `max_length` are those of a trained model, which the settings do not change.
     Without `tokenizer` one is fitted on the training lines. `settings.max_length` defaults to the longest
     training line, at most 512 tokens. For a source both come from a draw that is the same in every run,
     and the length of characters from `Source.longest` where it is known, so that no line is ever too long.
@@ -241,7 +246,7 @@ def prepare(corpus: Corpus, settings: CorpusSettings, tokenizer: Tokenizer | Non
     fixed = tokenizer is not None
     if tokenizer is None:
         tokenizer = fit_tokenizer(first, settings)
-    max_length = settings.max_length or min(_longest(corpus.source, first, tokenizer), LONGEST_BY_DEFAULT)
+    max_length = max_length or settings.max_length or min(_longest(corpus.source, first, tokenizer), LONGEST_BY_DEFAULT)
     fitted: dict[str, Fitted] = {}
     notices = list(corpus.notices)
     for split, given in corpus.splits.items():

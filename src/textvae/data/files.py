@@ -25,6 +25,9 @@ SPLIT_FILES = {"train": "train.txt", "valid": "valid.txt", "test": "test.txt"}
 
 BOM = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+LARGEST_CELL = 2**31 - 1
+"""Characters in a cell of a csv or tsv file; the reader's own limit is 131,072."""
+
 LINE_END = re.compile("\r\n|\n|\r")
 
 
@@ -120,6 +123,7 @@ def _separated(path: Path, data: bytes, column: str | None) -> tuple[list[str], 
     """Read a .csv or .tsv file whose first row names the columns."""
     text, notices = _decode(path, data)
     tabs = _format(path) == ".tsv"
+    limit = csv.field_size_limit(LARGEST_CELL)  # of the whole process
     try:
         cells = list(_cells_of_rows(path, csv.reader(io.StringIO(text), delimiter="\t" if tabs else ",", strict=True), column))
     except csv.Error as error:
@@ -127,6 +131,8 @@ def _separated(path: Path, data: bytes, column: str | None) -> tuple[list[str], 
             raise CorpusError(f"{path} is not well-formed csv ({error}): write it again with its quotes doubled") from error
         notices += (f"{path}: its quotes do not pair up, so they were read as part of the text",)
         cells = list(_cells_of_rows(path, csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE), column))
+    finally:
+        csv.field_size_limit(limit)
     return _lines_of_cells(path, cells, notices)
 
 

@@ -175,8 +175,10 @@ def observations(lines: Sequence[str], drawn: bool) -> np.ndarray:
 
     Draws of a source are independent, equal ones too. Copies of a line in a file are one: all of them fall into one split, or none.
     """
-    numbers: np.ndarray = np.arange(len(lines)) if drawn else np.unique(lines, return_inverse=True)[1]
-    return numbers
+    if drawn:
+        return np.arange(len(lines))
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(line, len(numbers)) for line in lines], dtype=np.int64)
 
 
 def standard_error(values: np.ndarray, groups: np.ndarray) -> float | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
+from textvae.config import CellName
 from textvae.data.tokens import EOS, UNK
 from textvae.model.tokens import shifted
 from textvae.nn.dropout import Dropout
@@ -96,7 +97,7 @@ class RecurrentCore(nn.Module):
         context: MapShape,
         latent: MapShape,
         vocabulary: int,
-        cell: Literal["lstm", "gru"],
+        cell: CellName,
         hidden: int,
         layers: int = 1,
         embedding: int = 128,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
+from textvae.config import CellName
 from textvae.model.tokens import lengths_of, padded
 from textvae.nn.dropout import Dropout
 from textvae.nn.layers import Chain
@@ -68,7 +69,7 @@ class RecurrentEncoder(Encoder):
     It reads up to the first end symbol, so padding never reaches it and batches need not be padded to T_max.
     """
 
-    def __init__(self, vocabulary: int, embedding: int, cell: Literal["lstm", "gru"], hidden: int, dropout: float = 0.0) -> None:
+    def __init__(self, vocabulary: int, embedding: int, cell: CellName, hidden: int, dropout: float = 0.0) -> None:
         super().__init__(MapShape(1, 2 * hidden))
         self.embedding = nn.Embedding(vocabulary, embedding)
         self.dropout = Dropout(dropout)

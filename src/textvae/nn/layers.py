@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textvae.config import NormName
+from textvae.config import CellName, NormName
 from textvae.nn.convolution import convolve, convolve_transposed
 from textvae.nn.dropout import Dropout, EluDropout
 from textvae.nn.recurrent import Recurrent
@@ -137,7 +137,7 @@ class TransposedConvolution(SequenceLayer):
 class BidirectionalRecurrence(SequenceLayer):
     """One recurrent layer in each direction, their outputs side by side: (B, S, C) to (B, S, 2H)."""
 
-    def __init__(self, inlet: MapShape, hidden: int, cell: Literal["lstm", "gru"] = "gru", dropout: float = 0.0) -> None:
+    def __init__(self, inlet: MapShape, hidden: int, cell: CellName = "gru", dropout: float = 0.0) -> None:
         super().__init__(inlet, MapShape(inlet.positions, 2 * hidden))
         self.forwards = Recurrent(cell, inlet.channels, hidden)
         self.backwards = Recurrent(cell, inlet.channels, hidden)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
+from textvae.config import CellName
 from textvae.nn.kernel import recurrence
 
 State = tuple[Tensor, ...]
@@ -17,7 +18,7 @@ State = tuple[Tensor, ...]
 class Recurrent(nn.Module):
     """A stack of LSTM or GRU layers over (B, T, C), batch first."""
 
-    def __init__(self, cell: Literal["lstm", "gru"], inputs: int, hidden: int, layers: int = 1, dropout: float = 0.0) -> None:
+    def __init__(self, cell: CellName, inputs: int, hidden: int, layers: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         self.hidden = hidden
         self.layers = layers

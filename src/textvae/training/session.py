@@ -103,8 +103,7 @@ def prepared_model(settings: RunSettings, hooks: Sequence[Hook] = ()) -> tuple[P
 
 
 def _prepared(settings: RunSettings, hooks: Sequence[Hook], tokenizer: Tokenizer | None = None, max_length: int | None = None) -> Prepared:
-    corpus = replace(settings.corpus, max_length=max_length) if max_length else settings.corpus
-    data = prepare(load_corpus(corpus, settings.training.seed), corpus, tokenizer)
+    data = prepare(load_corpus(settings.corpus, settings.training.seed), settings.corpus, tokenizer, max_length)
     if is_main_process():
         for notice in data.notices:
             Hooks(tuple(hooks)).on_warning(notice)

@@ -101,9 +101,14 @@ def run_settings(preset: str | None = None, config_file: Path | None = None, fla
         return resolve(preset, config_file, flags)
     below = to_dict(StartingRun.named(os.fspath(name)).config.settings)
     below["training"] |= {"seed": below["training"]["seed"] + 1, "evaluate_every": None}
-    if _at(flags, "corpus", "path") or _at(file, "corpus", "path"):
+    named = _at(flags, "corpus", "path") or _at(file, "corpus", "path")
+    if named and not _same_corpus(str(named), below["corpus"]["path"]):
         below["corpus"] = {key: below["corpus"][key] for key in READING}
     return resolve(preset, config_file, flags, below)
+
+
+def _same_corpus(one: str, other: str) -> bool:
+    return one == other or (os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other))
 
 
 def _at(layer: Mapping[str, Any], table: str, key: str) -> Any:

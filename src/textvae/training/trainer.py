@@ -44,6 +44,12 @@ AGREE_EVERY = 10
 EVALUATIONS = 20
 """Looks at valid during a run, unless `training.evaluate_every` says otherwise."""
 
+
+def looks_every(settings: TrainingSettings, steps: int) -> int:
+    """Steps between looks at valid, in a run of so many."""
+    return settings.evaluate_every or max(1, steps // EVALUATIONS)
+
+
 PLATEAU = 2
 """Evaluations without a better valid loss before `decay = "plateau"` halves the learning rate."""
 
@@ -83,7 +89,7 @@ class Trainer:
         keep_freed_memory()
         self.model, self.data, self.objective, self.settings = model, data, objective, settings
         self.steps, self.folder = steps, folder
-        self.every = settings.evaluate_every or max(1, steps // EVALUATIONS)
+        self.every = looks_every(settings, steps)
         self.optimizer = optimizer_for(model, settings)
         self.engine = launch(settings, LossOfBatch(model, objective), self.optimizer, leaves_idle(objective, model))
         self.learning_rate = settings.learning_rate  # of the last step

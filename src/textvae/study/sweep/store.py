@@ -191,7 +191,7 @@ def _mend(path: Path, lock: Any) -> None:
 def _study(optuna: Any, storage: Any, path: Path, goal: Goal, base: RunSettings, space: Space) -> optuna.Study:
     """The journal's study: a new one starts with the base itself, where the space holds it; another sweep's is refused."""
     says = json.loads(json.dumps({"goal": goal, "settings": to_dict(base), "space": as_data(space)}))
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS)
     if not storage.get_all_studies():
         directions = ["minimize"] if goal == "elbo" else ["minimize", "minimize"]
         study = optuna.create_study(storage=storage, study_name=STUDY, directions=directions, pruner=pruner)

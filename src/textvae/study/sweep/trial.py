@@ -11,6 +11,8 @@ from textvae.config import ObjectiveSettings
 from textvae.settings import RunSettings
 from textvae.training import session
 from textvae.training.hooks import Hook
+from textvae.training.run_folder import RunFolder
+from textvae.training.trainer import looks_every
 
 if TYPE_CHECKING:
     import optuna
@@ -26,7 +28,7 @@ class Outcome:
     rate_per_rung: list[float]
     active_units_per_rung: list[int]
     steps: int
-    """Steps of the run, and steps between looks at valid: with them a run of so many minutes can be had again."""
+    """Steps that the run was planned for, and steps between looks at valid: with them a run of so many minutes can be had again."""
 
     evaluate_every: int
 
@@ -96,7 +98,16 @@ def outcome_of(settings: RunSettings, folder: Path, hooks: Sequence[Hook] = ()) 
     watch = ValidFigures()
     if not session.start(settings, folder, (watch, *hooks)):
         raise KeyboardInterrupt
-    return watch.outcome()
+    config, _ = RunFolder(folder).load()
+    kept = watch.kept()
+    return Outcome(
+        distortion=kept["distortion"],
+        rate=kept["rate"],
+        rate_per_rung=kept["rate_per_rung"],
+        active_units_per_rung=kept["active_units_per_rung"],
+        steps=config.steps,
+        evaluate_every=looks_every(config.settings.training, config.steps),
+    )
 
 
 @final
@@ -115,17 +126,9 @@ class ValidFigures(Hook):
         """Keep which weights were kept."""
         self._end = summary
 
-    def outcome(self) -> Outcome:
+    def kept(self) -> dict[str, Any]:
         """What valid showed of the weights that were kept."""
-        kept = self._looks[self._end["kept_step"]]
-        return Outcome(
-            distortion=kept["distortion"],
-            rate=kept["rate"],
-            rate_per_rung=kept["rate_per_rung"],
-            active_units_per_rung=kept["active_units_per_rung"],
-            steps=self._end["steps"],
-            evaluate_every=min(self._looks),
-        )
+        return self._looks[self._end["kept_step"]]
 
 
 PRUNED_FROM = 0.3
@@ -137,6 +140,10 @@ def full_beta_from(objective: ObjectiveSettings) -> float:
     if objective.schedule == "constant":
         return 0.0
     return objective.warmup if objective.schedule != "cyclical" else (objective.cycles - 1 + objective.warmup) / objective.cycles
+
+
+SHARES = 20
+"""Shares of a run at which trials are compared, each look at the nearest: as many as a run has looks, whatever its steps."""
 
 
 @final
@@ -161,10 +168,10 @@ class Pruning(Hook):
         import optuna
 
         share = metrics["step"] / self._steps
-        percent = round(100 * share)
-        if share < self._from or percent == self._told:  # looks that are close together count once
+        nearest = round(SHARES * share)
+        if share < self._from or nearest == self._told:  # looks that are close together count once
             return
-        self._told = percent
-        self._trial.report(-metrics["valid"]["elbo"], percent)
+        self._told = nearest
+        self._trial.report(-metrics["valid"]["elbo"], nearest)
         if share < 1 and self._trial.should_prune():
             raise optuna.TrialPruned
