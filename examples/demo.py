@@ -13,7 +13,7 @@ from pathlib import Path
 
 import textvae
 from textvae.data.sources.messages import Messages
-from textvae.plots import training_figure
+from textvae.plots.training import training_figure
 
 FOLDER = Path("runs") / "demo"
 PRESET = "best/messages/rnn-dense"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from textvae.errors import ConfigError, RunError
-from textvae.plots import training_figure
+from textvae.errors import PackageError, RunError
+from textvae.plots.training import training_figure
 
 
 def metrics(step: int, rates: list[float]) -> str:
@@ -45,5 +45,5 @@ def test_a_run_without_metrics_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_matplotlib_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError, match="pip install"):
+    with pytest.raises(PackageError, match="pip install"):
         training_figure(written(tmp_path, [1.0]))

@@ -7,7 +7,8 @@ of ours, exits with 1 and keeps its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import final
 
 
@@ -17,7 +18,7 @@ class UserError(Exception):
 
 @final
 class ConfigError(UserError):
-    """A setting that is unknown, out of range, or at odds with another."""
+    """A setting or an argument that is unknown, out of range, or at odds with another."""
 
 
 @final
@@ -33,6 +34,23 @@ class RunError(UserError):
 @final
 class TrainingError(UserError):
     """Training that cannot go on: a loss that is not a number, memory or disk that ran out."""
+
+
+@final
+class PackageError(UserError, ImportError):
+    """A package that is not installed, or not whole."""
+
+
+@contextmanager
+def extra(name: str, what: str) -> Iterator[None]:
+    """Inside the block packages of an extra are imported; where one is missing, `PackageError` says what needs it and what to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise PackageError(
+            f"{what} needs a package that is not installed ({error.name or error}); install the extra: "
+            f"pip install '.[{name}]' in textvae's folder"
+        ) from error
 
 
 def did_you_mean(got: str, known: Iterable[str]) -> str:

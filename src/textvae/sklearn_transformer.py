@@ -14,19 +14,15 @@ import numpy as np
 from textvae.api import TextVAE, train
 from textvae.config import require
 from textvae.data.files import LINE_END
-from textvae.errors import ConfigError, RunError
+from textvae.errors import ConfigError, RunError, extra
 from textvae.storage import write_atomically
 from textvae.training.hooks import Hook
 from textvae.training.progress import ProgressLine
 from textvae.training.run_folder import RunFolder
 
-try:
+with extra("sklearn", "textvae.sklearn_transformer"):
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     from sklearn.utils.validation import check_is_fitted
-except ImportError as error:
-    raise ImportError(
-        "textvae.sklearn_transformer needs a package that is not installed; install the extra: pip install '.[sklearn]' in textvae's folder"
-    ) from error
 
 
 @final

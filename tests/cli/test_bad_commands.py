@@ -184,7 +184,7 @@ def test_parquet_without_its_package_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "z.parquet").touch()
     for command in (("encode", run, corpus, "--out", tmp_path / "new.parquet"), ("decode", run, tmp_path / "z.parquet")):
-        assert "use .npy, or install the extra: pip install '.[parquet]' in textvae's folder" in textvae(*command).refused()
+        assert "unlike .npy, needs a package that is not installed (pyarrow); install the extra" in textvae(*command).refused()
 
 
 def test_help_names_every_architecture_and_setting(textvae: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from textvae.data.tokenizers import (
     fit_tokenizer,
 )
 from textvae.data.tokens import EOS, UNK, TokenTable
-from textvae.errors import ConfigError, CorpusError, RunError
+from textvae.errors import ConfigError, CorpusError, PackageError, RunError
 
 TEXT = ["the cat sat", "the dog", "", "a cat é 😀"]
 
@@ -93,7 +93,7 @@ def test_bpe_needs_a_symbol_for_each_byte():
 
 def test_bpe_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ConfigError, match=r"pip install '\.\[bpe\]'"):
+    with pytest.raises(PackageError, match=r"pip install '\.\[bpe\]'"):
         fitted("bpe")
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
-from textvae.errors import ConfigError
+from textvae.errors import ConfigError, PackageError
 from textvae.evaluation.text import novelty
 from textvae.evaluation.text.diversity import distinct, self_bleu, word_ngrams
 from textvae.evaluation.text.novelty import copied, long_lines, nearest_distances
@@ -76,7 +76,7 @@ def test_self_bleu_tells_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ConfigError, match="at least two"):
         self_bleu(["a"])
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
-    with pytest.raises(ConfigError, match=r"pip install '.\[study\]'"):
+    with pytest.raises(PackageError, match=r"pip install '.\[study\]'"):
         self_bleu(["a", "b"])
 
 

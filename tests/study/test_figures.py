@@ -14,7 +14,7 @@ import pytest
 import textvae
 from textvae import TextVAE
 from textvae.data.sources.sinusoids import Sinusoids
-from textvae.errors import ConfigError, RunError
+from textvae.errors import ConfigError, PackageError, RunError
 from textvae.study.figures.chosen import Chosen, plane_job
 from textvae.study.figures.curves import latent_plane, possible_lines, reconstructions, toy_samples
 from textvae.study.figures.draw import draw
@@ -265,5 +265,5 @@ def test_the_plane_has_settings_of_a_run(budget: Any) -> None:
 
 def test_a_missing_matplotlib_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError, match="pip install"):
+    with pytest.raises(PackageError, match="pip install"):
         draw(tmp_path)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from textvae.config import ObjectiveSettings
-from textvae.errors import ConfigError
+from textvae.errors import ConfigError, PackageError
 from textvae.settings import resolve
 from textvae.study.commands import typed
 from textvae.study.sweep.base import Base, checked
@@ -308,6 +308,6 @@ def test_an_optuna_study_of_others_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_optuna_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ConfigError, match=r"pip install '\.\[study\]'"):
+    with pytest.raises(PackageError, match=r"pip install '\.\[study\]'"):
         go_on(tmp_path / "s.journal", 1)
     assert os.listdir(tmp_path) == []

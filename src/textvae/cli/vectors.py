@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from textvae.errors import ConfigError
+from textvae.errors import ConfigError, extra
 from textvae.storage import write_atomically
 
 COLUMNS = ("text", "z")
@@ -99,13 +99,8 @@ def _read_parquet(path: Path) -> np.ndarray:
 
 
 def _parquet(path: Path) -> tuple[Any, Any]:
-    try:
+    with extra("parquet", f"{path}: parquet, unlike .npy,"):
         import pyarrow
         import pyarrow.compute
         import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigError(
-            f"{path}: parquet needs a package that is not installed; use .npy, or install the extra: "
-            "pip install '.[parquet]' in textvae's folder"
-        ) from error
     return pyarrow, pyarrow.parquet

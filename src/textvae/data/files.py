@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from textvae.data.surrogates import mend_surrogates
-from textvae.errors import CorpusError, did_you_mean
+from textvae.errors import CorpusError, did_you_mean, extra
 
 SPLIT_FILES = {"train": "train.txt", "valid": "valid.txt", "test": "test.txt"}
 """What a corpus folder holds."""
@@ -168,14 +168,9 @@ def _json_lines(path: Path, data: bytes, column: str | None) -> tuple[list[str],
 
 
 def _parquet(path: Path, data: bytes, column: str | None) -> tuple[list[str], tuple[str, ...]]:
-    try:
+    with extra("parquet", f"{path}: reading parquet"):
         import pyarrow
         import pyarrow.parquet
-    except ImportError as error:
-        raise CorpusError(
-            f"{path}: reading parquet needs a package that is not installed; install the extra: "
-            "pip install '.[parquet]' in textvae's folder"
-        ) from error
     try:
         file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
         chosen = _choose_column(path, file.schema_arrow.names, column)

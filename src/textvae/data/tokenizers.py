@@ -20,7 +20,7 @@ import numpy as np
 from textvae.config import CorpusSettings
 from textvae.data.surrogates import mend_surrogates
 from textvae.data.tokens import EOS, RESERVED, UNK, TokenTable
-from textvae.errors import ConfigError, CorpusError, RunError
+from textvae.errors import ConfigError, CorpusError, RunError, extra
 
 if TYPE_CHECKING:
     import tokenizers
@@ -317,7 +317,8 @@ def fit_tokenizer(lines: Sequence[str], settings: CorpusSettings) -> Tokenizer:
 
     Raises:
         CorpusError: the lines hold no symbol at all.
-        ConfigError: `settings.vocabulary` is too small for the tokenizer, or its package is not installed.
+        ConfigError: `settings.vocabulary` is too small for the tokenizer.
+        PackageError: its package is not installed.
     """
     match settings.tokenizer:
         case "characters":
@@ -367,11 +368,6 @@ def _byte_letters() -> list[str]:
 
 
 def _tokenizers_package() -> Any:
-    try:
+    with extra("bpe", "corpus.tokenizer bpe"):
         import tokenizers
-    except ImportError as error:
-        raise ConfigError(
-            "corpus.tokenizer is bpe, which needs a package that is not installed; install the extra: "
-            "pip install '.[bpe]' in textvae's folder"
-        ) from error
     return tokenizers

@@ -12,7 +12,7 @@ from textvae.config import require
 from textvae.data.corpora import require_corpus
 from textvae.errors import RunError
 from textvae.evaluation.text.diversity import sentence_bleu
-from textvae.plots import pyplot
+from textvae.plots.canvas import pyplot
 from textvae.storage import write_atomically, write_json
 from textvae.study.figures.chosen import plane_job
 from textvae.study.figures.draw import Drawn, draw

@@ -46,7 +46,8 @@ def table3(
     model without a latent has neither. Nothing is chosen by its looks.
 
     Raises:
-        ConfigError: fewer than two samples, a split with too few lines, or sacrebleu is not installed.
+        ConfigError: fewer than two samples, a split with too few lines.
+        PackageError: sacrebleu is not installed.
     """
     train, valid, test = splits["train"], splits["valid"], splits["test"]
     require(min(len(train), len(valid), len(test)) >= 2, "Table 3 needs at least two lines of train, valid and test each")

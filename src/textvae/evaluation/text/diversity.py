@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textvae.config import require
-from textvae.errors import ConfigError
+from textvae.errors import extra
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
@@ -48,13 +48,9 @@ def _chance_to_miss(count: int, drawn: int, total: int) -> float:
 
 
 def sentence_bleu() -> BLEU:
-    """BLEU-4 of one line, on white-space words; raises `ConfigError` where sacrebleu is not installed."""
-    try:
+    """BLEU-4 of one line, on white-space words; raises `PackageError` where sacrebleu is not installed."""
+    with extra("study", "self-BLEU"):
         from sacrebleu.metrics.bleu import BLEU
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "self-BLEU needs sacrebleu, which is not installed; install the extra: pip install '.[study]' in textvae's folder"
-        ) from None
     return BLEU(tokenize="none", effective_order=True)
 
 
@@ -66,7 +62,8 @@ def self_bleu(lines: Sequence[str]) -> float:
     below four, exponential smoothing.
 
     Raises:
-        ConfigError: fewer than two lines, or sacrebleu is not installed.
+        ConfigError: fewer than two lines.
+        PackageError: sacrebleu is not installed.
     """
     require(len(lines) >= 2, f"self-BLEU compares lines with each other, and there are {len(lines)}: give at least two")
     bleu, lines = sentence_bleu(), list(lines)

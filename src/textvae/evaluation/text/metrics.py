@@ -76,7 +76,8 @@ def text_metrics(samples: Sequence[str], train: Sequence[str], test: Sequence[st
     real text may be sorted.
 
     Raises:
-        ConfigError: fewer than two samples, no training or no test line, or sacrebleu is not installed.
+        ConfigError: fewer than two samples, no training or no test line.
+        PackageError: sacrebleu is not installed.
     """
     require(len(samples) >= 2, f"there are {len(samples)} samples: give at least two")
     require(min(len(train), len(test)) >= 1, "there is no training line or no test line to compare with: give at least one of each")

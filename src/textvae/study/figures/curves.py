@@ -16,7 +16,8 @@ from textvae.config import require
 from textvae.data.corpora import load_source
 from textvae.data.sources.sinusoids import LEVELS, POSITIONS
 from textvae.data.sources.source import Source
-from textvae.study.figures.style import BLACK, BLUE, GREY, NATS, VERMILION, picture
+from textvae.plots.canvas import BLACK, BLUE, GREY, NATS, VERMILION
+from textvae.study.figures.style import picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

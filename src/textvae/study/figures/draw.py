@@ -12,7 +12,7 @@ import numpy as np
 
 from textvae.data.corpora import load_source
 from textvae.errors import UserError
-from textvae.plots import pyplot
+from textvae.plots.canvas import pyplot
 from textvae.study.figures.chosen import Chosen, Record, label
 from textvae.study.figures.curves import latent_plane, reconstructions, toy_samples
 from textvae.study.figures.learning import elbo_curves, learning_curves, rungs
@@ -49,7 +49,7 @@ def draw(folder: Path, budget: Budget = "best", corpus: str | None = None, tell:
         tell: told the name of each picture before it is drawn.
 
     Raises:
-        ConfigError: matplotlib is not installed.
+        PackageError: matplotlib is not installed.
     """
     pyplot()  # told once, not of every picture
     drawn: list[Path] = []

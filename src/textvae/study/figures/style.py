@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textvae.plots import pyplot
-from textvae.storage import write_atomically
+from textvae.plots.canvas import BLACK, BLUE, GREEN, GREY, NATS, ORANGE, PURPLE, SKY, VERMILION, drawing
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8C8C8C"
-"""Okabe and Ito's colours without their yellow, which is lost on white, and a grey for what stands behind."""
 
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
 FAMILIES = {
@@ -37,34 +30,12 @@ KINDS = {"dense": "o", "map": "s", "3": "^", "5": "D", "dense-mixture": "P", "":
 
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
-NATS = "nats a sequence"
 RATE_AXIS = f"rate KL[q‖p], {NATS}"
 DISTORTION_AXIS = f"distortion −log p(x|z), {NATS}"
 
 EQUAL_ELBO: dict[str, Any] = {"color": "#B4B4B4", "linewidth": 0.8, "linestyle": ":", "zorder": 1}
 
 FORMATS = (".png", ".svg")
-
-STYLE: dict[str, Any] = {
-    "figure.dpi": 150,  # that of the files: a text's width depends on it
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.6,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "text.parse_math": False,  # a tweet's dollars are no formula
-    "svg.hashsalt": "textvae",  # the same picture is the same file
-}
 
 
 @contextmanager
@@ -74,46 +45,9 @@ def picture(folder: Path, name: str, size: tuple[float, float], rows: int = 1, c
         yield opened
 
 
-@contextmanager
-def drawing(files: Sequence[Path], size: tuple[float, float], rows: int = 1, columns: int = 1, **layout: Any) -> Iterator[Any]:
-    """Open a picture, and write it to files where it is drawn without a mistake.
-
-    Args:
-        files: .png (150 dots an inch), .svg or .pdf.
-        size: width and height, inches.
-        rows: of panels.
-        columns: of panels.
-        layout: more for `pyplot.subplots`, such as `sharey=True`.
-
-    Yields the figure and its axes, an array (rows, columns).
-
-    Raises:
-        ConfigError: matplotlib is not installed.
-        RunError: a file cannot be written.
-    """
-    plt = pyplot()
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **layout)
-        try:
-            yield figure, axes
-            figure.draw_without_rendering()  # lays it out, once for all files
-            figure.set_layout_engine("none")
-            for path in files:
-                write_atomically(path, _rendered(figure, path.suffix))
-        finally:
-            plt.close(figure)
-
-
 def paths(folder: Path, name: str) -> list[Path]:
     """The files of a picture."""
     return [folder / "figures" / f"{name}{suffix}" for suffix in FORMATS]
-
-
-def _rendered(figure: Figure, suffix: str) -> bytes:
-    content = io.BytesIO()
-    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
-    figure.savefig(content, format=suffix.removeprefix("."), dpi="figure", metadata=undated)
-    return content.getvalue()
 
 
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textvae.config import require
+from textvae.plots.canvas import BLACK, GREY, NATS
 from textvae.study.figures.chosen import Record
-from textvae.study.figures.style import BLACK, DISTORTION_AXIS, GREY, NATS, RATE_AXIS, equal_elbo, looks, picture, plain_ticks
+from textvae.study.figures.style import DISTORTION_AXIS, RATE_AXIS, equal_elbo, looks, picture, plain_ticks
 from textvae.study.jobs import run_name
 from textvae.study.printed import Printed
 from textvae.study.summaries import best_without_latent

@@ -10,7 +10,8 @@ import numpy as np
 
 from textvae.api import TextVAE
 from textvae.config import require
-from textvae.study.figures.style import BLUE, GREEN, GREY, ORANGE, VERMILION, picture
+from textvae.plots.canvas import BLUE, GREEN, GREY, ORANGE, VERMILION
+from textvae.study.figures.style import picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

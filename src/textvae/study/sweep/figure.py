@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textvae.errors import ConfigError
-from textvae.plots import pyplot
-from textvae.study.figures.style import BLACK, BLUE, DISTORTION_AXIS, ORANGE, RATE_AXIS, drawing, equal_elbo
+from textvae.plots.canvas import BLACK, BLUE, ORANGE, drawing, pyplot
+from textvae.study.figures.style import DISTORTION_AXIS, RATE_AXIS, equal_elbo
 from textvae.study.sweep.trial import Trial, front, ranked
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from textvae.config import CorpusSettings, ObjectiveSettings, TrainingSettings
 from textvae.descriptions import describe, model_fields
-from textvae.errors import ConfigError, did_you_mean
+from textvae.errors import ConfigError, did_you_mean, extra
 from textvae.layering import dotted, layered, load_config_file, nested
 from textvae.settings import RunSettings, from_dict, to_dict
 from textvae.study.commands import typed
@@ -39,13 +39,9 @@ Space = Mapping[str, "BaseDistribution"]
 
 
 def imported_optuna() -> Any:
-    """Optuna; raises `ConfigError` where it is not installed."""
-    try:
+    """Optuna; raises `PackageError` where it is not installed."""
+    with extra("study", "a sweep"):
         import optuna
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "sweeps need optuna, which is not installed; install the extra: pip install '.[study]' in textvae's folder"
-        ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

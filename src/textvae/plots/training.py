@@ -5,49 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textvae.errors import ConfigError, RunError
+from textvae.errors import RunError
 from textvae.evaluation.collapse import SILENT_RUNG
+from textvae.plots.canvas import BLACK, BLUE, GREEN, NATS, ORANGE, PURPLE, SKY, VERMILION, drawing
 from textvae.training.metrics import MetricsLog
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours: told apart by everyone, and in print.
-DISTORTION, RATE, TRUTH = "#0072B2", "#E69F00", "#000000"
-RUNGS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00")
-
-
-def pyplot() -> Any:
-    """matplotlib.pyplot, drawing to files only; raises `ConfigError` where matplotlib is not installed."""
-    try:
-        import matplotlib as mpl
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "pictures need matplotlib, which is not installed; install the extra: pip install '.[plots]' in textvae's folder"
-        ) from None
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
+RUNGS = (ORANGE, SKY, GREEN, PURPLE, VERMILION)
 
 
 def training_figure(run: Path, entropy: float | None = None, out: Path | None = None) -> Path:
-    """Draw distortion and rate on valid over the steps of a run; returns the path of the PNG (by default in the run's folder).
+    """Draw distortion and rate on valid over the steps of a run; returns the path of the picture (by default a PNG in the run's folder).
 
     Raises:
-        RunError: the run has no metrics yet.
-        ConfigError: matplotlib is not installed.
+        RunError: the run has no metrics yet, or the file cannot be written.
+        PackageError: matplotlib is not installed.
     """
     records = MetricsLog(run / "metrics.jsonl").read()
     if not records:
         raise RunError(f"{run} has no metrics to draw: train it first")
-    plt = pyplot()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    _draw_terms(left, records, entropy)
-    _draw_rates(right, records)
     path = out or run / "training.png"
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with drawing([path], (10, 3.6), 1, 2) as (_, axes):
+        _draw_terms(axes[0, 0], records, entropy)
+        _draw_rates(axes[0, 1], records)
     return path
 
 
@@ -56,14 +38,14 @@ def _draw_terms(axes: Axes, records: list[dict[str, Any]], entropy: float | None
     steps = [record["step"] for record in records]
     distortion = [record["valid"]["distortion"] for record in records]
     rate = [record["valid"]["rate"] for record in records]
-    axes.stackplot(steps, distortion, rate, colors=[DISTORTION, RATE], alpha=0.85, labels=["distortion −log p(x|z)", "rate KL[q‖p]"])
+    axes.stackplot(steps, distortion, rate, colors=[BLUE, ORANGE], alpha=0.85, labels=["distortion −log p(x|z)", "rate KL[q‖p]"])
     if entropy is not None:
-        axes.axhline(entropy, color=TRUTH, linestyle="--", linewidth=1.5, label=f"entropy of the source, {entropy:.2f}")
+        axes.axhline(entropy, color=BLACK, linestyle="--", linewidth=1.5, label=f"entropy of the source, {entropy:.2f}")
     total = [d + r for d, r in zip(distortion, rate, strict=True)]
     lowest = total[-1] if entropy is None else entropy
     axes.set(
         xlabel="step",
-        ylabel="nats a sequence, valid",
+        ylabel=f"{NATS}, valid",
         title=f"−ELBO = distortion + rate: {total[-1]:.2f} nats at the end",
         xlim=(steps[0], steps[-1]),
         ylim=(0, min(max(total), 3 * lowest)),
@@ -79,10 +61,10 @@ def _draw_rates(axes: Axes, records: list[dict[str, Any]]) -> None:
         name = "rate" if rungs == 1 else f"rung {i + 1}"
         values = [record["valid"]["rate_per_rung"][i] for record in records]
         axes.plot(steps, values, color=RUNGS[i % len(RUNGS)], linewidth=2, label=name)
-    axes.axhline(SILENT_RUNG, color=TRUTH, linestyle=":", linewidth=1, label=f"collapse, {SILENT_RUNG}")
+    axes.axhline(SILENT_RUNG, color=BLACK, linestyle=":", linewidth=1, label=f"collapse, {SILENT_RUNG}")
     axes.set(
         xlabel="step",
-        ylabel="nats a sequence, valid",
+        ylabel=f"{NATS}, valid",
         title="what the latent carries",
         xlim=(steps[0], steps[-1]),
         ylim=(0, None),
