@@ -32,6 +32,7 @@ from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings
 from textvae.training import session
 from textvae.training.hooks import Hook
+from textvae.training.model_card import for_use
 from textvae.training.progress import ProgressLine
 from textvae.training.run_folder import RunFolder
 from textvae.training.starting import run_settings
@@ -79,12 +80,20 @@ class TextVAE:
         return cls(model.to(device), tokenizer, config.settings, config.max_length, folder)
 
     def push_to_hub(self, name: str) -> str:
-        """Publish the run as `user/model`; returns its address. Its config.json and README.md name the paths, on this machine, of
-        the corpus and of the run it started from, if there is one.
+        """Publish the run as `user/model`; returns its address. Its card says how to use it by that name; corpus and starting run go by
+        their names, not by where they lie on this machine.
+
+        Raises:
+            ConfigError: the model has no folder.
+            RunError: the hub refuses it.
         """
         require(self.folder is not None, "this model has no run folder to publish: train it with out=..., or load it from its folder")
         assert self.folder is not None
-        return hub.publish(self.folder.path, name)
+        instead = {"config.json": self.folder.published_config()}
+        card = self.folder.path / "README.md"
+        if card.exists():
+            instead[card.name] = for_use(card.read_text(encoding="utf-8"), name)
+        return hub.publish(self.folder.path, name, instead)
 
     # ── text to latent and back ──
 

@@ -1,9 +1,12 @@
-"""Runs on the Hugging Face hub: fetched and published as they stand in their folder."""
+"""Runs on the Hugging Face hub: fetched, and published."""
 
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from textvae.errors import RunError
 
@@ -39,15 +42,26 @@ def fetch(name: str) -> Path:
         ) from error
 
 
-def publish(folder: Path, name: str) -> str:
-    """Upload a run's folder as `user/model` and return its address; raises `RunError` where that is refused."""
+def publish(folder: Path, name: str, instead: Mapping[str, str] | None = None) -> str:
+    """Upload a run's folder as `user/model` and return its address; raises `RunError` where that is refused.
+
+    Args:
+        folder: of the run.
+        name: `user/model`.
+        instead: texts that are published in place of the folder's own, by the names of their files.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
         api = HfApi()
         api.create_repo(name, exist_ok=True)
-        return str(api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=list(PUBLISHED)))
+        with TemporaryDirectory() as temporary:
+            for file in (folder / each for each in PUBLISHED if (folder / each).exists()):
+                shutil.copyfile(file, Path(temporary) / file.name)
+            for file_name, text in (instead or {}).items():
+                (Path(temporary) / file_name).write_text(text, encoding="utf-8")
+            return str(api.upload_folder(repo_id=name, folder_path=temporary))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise RunError(
             f"{name} could not be published ({str(error).splitlines()[0]}): log in with `hf auth login`, or check the name"

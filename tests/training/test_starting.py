@@ -34,7 +34,7 @@ def test_it_starts_where_the_other_run_ended(first: Path, settings: Any, metrics
     assert start["valid"]["elbo"] == pytest.approx(kept["valid"]["elbo"]) and start["valid"]["loss"] == pytest.approx(kept["valid"]["loss"])
     assert recorder.all("ready")[0]["start_from"] == str(first)
     assert RunFolder(tmp_path / "second").load()[0].settings.training.start_from == str(first)
-    assert f"Started from the weights of `{first}`" in (tmp_path / "second" / "README.md").read_text()
+    assert f"Started from the weights of `{first.name}`" in (tmp_path / "second" / "README.md").read_text()
 
 
 def test_what_only_gets_worse_keeps_the_weights_it_started_with(first: Path, settings: Any, recorder: Any, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""The model card: README.md of a run, with the numbers that were measured and how to use it."""
+"""The model card: README.md of a run, with the numbers that were measured and how to use it.
+
+Corpus and starting run go by their names: where they lie on this machine is told to nobody who is given the card.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,14 @@ def write_card(folder: Path, config: RunConfig, parameters: int, metrics: dict[s
     warning = collapse_warning(valid["rate_per_rung"], sum(valid["active_units_per_rung"]))
     collapse = f"\n> **Collapse:** {warning}\n" if warning else ""
     start_from = settings.training.start_from
-    start = f"\nStarted from the weights of `{start_from}`, whose own training these figures leave out." if start_from else ""
-    run = shlex.quote(str(folder))
+    start = f"\nStarted from the weights of `{Path(start_from).name}`, whose own training these figures leave out." if start_from else ""
     card = f"""---
 library_name: textvae
 tags: [variational-autoencoder, text-generation]
 ---
 # {folder.resolve().name}
 
-Text model (`{settings.architecture}`) trained by textvae on `{settings.corpus.path}` ({settings.corpus.tokenizer},
+Text model (`{settings.architecture}`) trained by textvae on `{Path(settings.corpus.path).name}` ({settings.corpus.tokenizer},
 lines of at most {config.max_length} tokens, vocabulary {config.vocabulary_size}), {parameters:,} parameters,
 {metrics["step"]:,} of {config.steps:,} steps, {seconds:,.0f} s of training. Preset: `{settings.preset}`.{start}
 
@@ -43,15 +45,23 @@ One sample a line, at most 2,000 lines, at the step whose weights were kept.
 {collapse}
 Objective: beta {objective.beta} ({objective.schedule}), free bits {objective.free_bits} a {objective.free_bits_per},
 alpha {objective.alpha}.
-The ELBO above has weight 1 whatever the objective. For the importance bound, standard errors and the test split:
-`textvae evaluate {run}`.
+The ELBO above has weight 1 whatever the objective.
+"""
+    write_atomically(folder / "README.md", for_use(card, str(folder)).encode())
 
-## Use
+
+USE = "\n## Use\n"
+
+
+def for_use(card: str, name: str) -> str:
+    """A card that ends with how to use the run by this name, a folder or user/model on the hub; what it said of that before is left out."""
+    run = shlex.quote(name)
+    return f"""{card.partition(USE)[0]}{USE}
     textvae sample {run}
     textvae reconstruct {run} "some text"
+    textvae evaluate {run}     # importance bound, standard errors, the test split; of another corpus where one is named
 
     import textvae
-    vae = textvae.load({json.dumps(str(folder), ensure_ascii=False)})
+    vae = textvae.load({json.dumps(name, ensure_ascii=False)})
     vae.sample(10)
 """
-    write_atomically(folder / "README.md", card.encode())

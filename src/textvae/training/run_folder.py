@@ -23,7 +23,7 @@ from textvae.config import SCHEMA_VERSION
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError, RunError, UserError
-from textvae.hub import PUBLISHED
+from textvae.hub import PUBLISHED, is_hub_name
 from textvae.settings import RunSettings, from_dict, to_dict
 from textvae.storage import write_json
 
@@ -130,13 +130,26 @@ class RunFolder:
             )
         except (KeyError, ValueError, TypeError, ConfigError) as error:
             raise RunError(f"{self.path}/config.json is damaged ({error}): restore it from a copy, or train the run again") from error
-        tokenizer = Tokenizer.from_json(self._read("tokenizer.json"))
+        read = self._read("tokenizer.json")
+        try:
+            tokenizer = Tokenizer.from_json(read)
+        except RunError as error:
+            raise RunError(f"{self.path}/{error}") from error
         if tokenizer.vocabulary_size != config.vocabulary_size:
             raise RunError(
                 f"{self.path}/tokenizer.json has {tokenizer.vocabulary_size} symbols, config.json {config.vocabulary_size}: "
                 "they are of two runs; restore both from one copy, or train the run again"
             )
         return config, tokenizer
+
+    def published_config(self) -> str:
+        """config.json for others to read: corpus and starting run by their names, not by where they lie on this machine."""
+        data = self._read("config.json")
+        data["corpus"]["path"] = Path(data["corpus"]["path"]).name
+        start_from = data["training"].get("start_from")
+        if start_from and (Path(start_from).exists() or not is_hub_name(start_from)):
+            data["training"]["start_from"] = Path(start_from).name
+        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
     def weights(self) -> dict[str, Tensor]:
         """The weights that were kept, by name; raises `RunError` where they are missing or damaged."""
