@@ -14,7 +14,7 @@ import torch
 
 from textvae.settings import RunSettings, from_dict
 from textvae.training.checkpoint import read_tensors
-from textvae.training.hooks import Hook, StepRecord
+from textvae.training.hooks import Hook, RunEnd, RunFacts, StepRecord
 
 MODELS: dict[str, dict[str, Any]] = {
     "rnn": {"hidden": 6, "embedding": 4, "latent": {"channels": 3}, "decoder": {"hidden": 8, "embedding": 4}},
@@ -88,7 +88,7 @@ class Recorder(Hook):
     def __init__(self) -> None:
         self.told: list[tuple[str, Any]] = []
 
-    def on_ready(self, facts: dict[str, Any]) -> None:
+    def on_ready(self, facts: RunFacts) -> None:
         self.told.append(("ready", facts))
 
     def on_start(self, steps: int, done: int) -> None:
@@ -109,8 +109,8 @@ class Recorder(Hook):
     def on_interrupt(self, step: int) -> None:
         self.told.append(("interrupt", step))
 
-    def on_end(self, summary: dict[str, Any]) -> None:
-        self.told.append(("end", summary))
+    def on_end(self, end: RunEnd) -> None:
+        self.told.append(("end", end))
 
     def on_stop(self) -> None:
         self.told.append(("stop", None))

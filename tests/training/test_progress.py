@@ -6,13 +6,25 @@ from io import StringIO
 
 from rich.console import Console
 
+from textvae.training.hooks import RunFacts
 from textvae.training.progress import ProgressLine
 
 
 def test_the_first_line_says_what_is_trained_on_what() -> None:
     page = StringIO()
-    facts = {"corpus": "[x].txt", "lines": 1234, "different": 1000, "drawn": False, "longest": 31, "tokens": "characters"}
-    facts |= {"vocabulary": 80, "architecture": "rnn", "parameters": 5678, "device": "cpu", "start_from": None}
+    facts = RunFacts(
+        corpus="[x].txt",
+        lines=1234,
+        different=1000,
+        drawn=False,
+        longest=31,
+        tokens="characters",
+        vocabulary=80,
+        architecture="rnn",
+        parameters=5678,
+        device="cpu",
+        start_from=None,
+    )
     ProgressLine(Console(file=page, width=40)).on_ready(facts)
     lines = "training on [x].txt: 1,234 lines (1,000 different) of up to 31 characters, 80 kinds of them known"
     assert page.getvalue() == f"{lines}; rnn: 5,678 parameters on cpu\n"

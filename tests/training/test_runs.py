@@ -55,10 +55,10 @@ def test_a_run_is_a_folder_with_all_its_files(settings: Any, recorder: Any, metr
     assert [{k: v for k, v in told.items() if k != "seconds"} for told in recorder.all("evaluation")] == records
     (end,) = recorder.all("end")
     best = min(records, key=lambda record: record["valid"]["loss"])
-    assert end["steps"] == 12 and end["kept_step"] == best["step"] and end["valid"] == best["valid"]
+    assert end.steps == 12 and end.kept_step == best["step"] and end.valid == best["valid"]
     (facts,) = recorder.all("ready")
-    assert (facts["lines"], facts["longest"], facts["tokens"], facts["architecture"]) == (31, 7, "characters", "ladder")
-    assert facts["device"] == "cpu" and facts["start_from"] is None
+    assert (facts.lines, facts.longest, facts.tokens, facts.architecture) == (31, 7, "characters", "ladder")
+    assert facts.device == "cpu" and facts.start_from is None
     for record in records:
         valid = record["valid"]
         assert valid["elbo"] == pytest.approx(-valid["distortion"] - valid["rate"])
@@ -121,7 +121,7 @@ def test_patience_stops_early(keep: str, settings: Any, metrics: Metrics, record
     assert len(losses) < 200
     assert min(losses) == losses[-3]
     assert all(min(losses[:i]) > min(losses[i : i + 2]) for i in range(1, len(losses) - 2))  # and not earlier than that
-    assert recorder.all("end")[0]["kept_step"] == 2 * (len(losses) - 2 if keep == "best" else len(losses))
+    assert recorder.all("end")[0].kept_step == 2 * (len(losses) - 2 if keep == "best" else len(losses))
     assert session.resume(tmp_path / "run")
     assert len(metrics(tmp_path / "run")) == len(losses)
 

@@ -32,14 +32,14 @@ def test_it_starts_where_the_other_run_ended(first: Path, settings: Any, metrics
     start, *_ = metrics(tmp_path / "second")
     assert start["step"] == 0 and start["train"] is None
     assert start["valid"]["elbo"] == pytest.approx(kept["valid"]["elbo"]) and start["valid"]["loss"] == pytest.approx(kept["valid"]["loss"])
-    assert recorder.all("ready")[0]["start_from"] == str(first)
+    assert recorder.all("ready")[0].start_from == str(first)
     assert RunFolder(tmp_path / "second").load()[0].settings.training.start_from == str(first)
     assert f"Started from the weights of `{first.name}`" in (tmp_path / "second" / "README.md").read_text()
 
 
 def test_what_only_gets_worse_keeps_the_weights_it_started_with(first: Path, settings: Any, recorder: Any, tmp_path: Path) -> None:
     session.start(settings("rnn", training={"start_from": str(first), "learning_rate": 3.0}), tmp_path / "second", [recorder])
-    assert recorder.all("end")[0]["kept_step"] == 0
+    assert recorder.all("end")[0].kept_step == 0
     before, after = (read_tensors(run / "weights.safetensors")[0] for run in (first, tmp_path / "second"))
     assert all(torch.equal(before[name], after[name]) for name in before)
 

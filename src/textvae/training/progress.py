@@ -8,7 +8,7 @@ from typing import Any, final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from textvae.training.hooks import Hook, StepRecord
+from textvae.training.hooks import Hook, RunEnd, RunFacts, StepRecord
 
 REFRESH_SECONDS = 1.0
 """How often running means are read: each reading waits for the device."""
@@ -35,15 +35,15 @@ class ProgressLine(Hook):
         self._told: set[str] = set()
         self._began = (0.0, 0)
 
-    def on_ready(self, facts: dict[str, Any]) -> None:
+    def on_ready(self, facts: RunFacts) -> None:
         """Say what is trained on what."""
-        start = f", from the weights of {facts['start_from']}" if facts["start_from"] else ""
-        lines = f"{facts['lines']:,} lines{' an epoch, drawn,' if facts['drawn'] else ''}"
-        copies = f" ({facts['different']:,} different)" if facts["different"] < facts["lines"] and not facts["drawn"] else ""
-        tokens = "pieces" if facts["tokens"] == "bpe" else facts["tokens"]
-        known = f"{facts['vocabulary']:,} kinds of them known"
-        model = f"{facts['architecture']}: {facts['parameters']:,} parameters on {facts['device']}"
-        self._print(f"training on {facts['corpus']}: {lines}{copies} of up to {facts['longest']} {tokens}, {known}; {model}{start}")
+        start = f", from the weights of {facts.start_from}" if facts.start_from else ""
+        lines = f"{facts.lines:,} lines{' an epoch, drawn,' if facts.drawn else ''}"
+        copies = f" ({facts.different:,} different)" if facts.different < facts.lines and not facts.drawn else ""
+        tokens = "pieces" if facts.tokens == "bpe" else facts.tokens
+        known = f"{facts.vocabulary:,} kinds of them known"
+        model = f"{facts.architecture}: {facts.parameters:,} parameters on {facts.device}"
+        self._print(f"training on {facts.corpus}: {lines}{copies} of up to {facts.longest} {tokens}, {known}; {model}{start}")
 
     def on_start(self, steps: int, done: int) -> None:
         """Show the bar."""
@@ -79,12 +79,12 @@ class ProgressLine(Hook):
             self._told.add(message)
             self._print(f"note: {message}", style="yellow")
 
-    def on_end(self, summary: dict[str, Any]) -> None:
+    def on_end(self, end: RunEnd) -> None:
         """Say what was done, and how good the weights are that were kept."""
-        kept = summary["valid"]
-        which = "" if summary["kept_step"] == summary["steps"] else ", of the lowest loss on valid (which counts free bits as no cost)"
+        kept = end.valid
+        which = "" if end.kept_step == end.steps else ", of the lowest loss on valid (which counts free bits as no cost)"
         self._print(
-            f"done: {summary['steps']} steps in {_clock(summary['seconds'])}; kept the weights of step {summary['kept_step']}{which}: "
+            f"done: {end.steps} steps in {_clock(end.seconds)}; kept the weights of step {end.kept_step}{which}: "
             f"valid ELBO {kept['elbo']:.2f}, rate {kept['rate']:.2f}"
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,7 +18,7 @@ from textvae.settings import RunSettings
 from textvae.training.budget import planned
 from textvae.training.checkpoint import has_training
 from textvae.training.engine import chosen_device, chosen_precision, is_main_process
-from textvae.training.hooks import Hook, Hooks
+from textvae.training.hooks import Hook, Hooks, RunFacts
 from textvae.training.memory import memory_told
 from textvae.training.model_card import write_card
 from textvae.training.objective import check_objective
@@ -76,7 +75,7 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
     trainer = Trainer(config.build(), data, settings.objective, settings.training, config.steps, folder.path, hooks)
     trainer.resume()
     if trainer.position.finished and is_main_process():
-        Hooks(tuple(hooks)).on_warning(
+        Hooks(hooks).on_warning(
             f"{folder.path} is done already: there is nothing to go on with; --start-from it, with another --out, trains on"
         )
     return _train(folder, config, trainer)
@@ -106,7 +105,7 @@ def _prepared(settings: RunSettings, hooks: Sequence[Hook], tokenizer: Tokenizer
     data = prepare(load_corpus(settings.corpus, settings.training.seed), settings.corpus, tokenizer, max_length)
     if is_main_process():
         for notice in data.notices:
-            Hooks(tuple(hooks)).on_warning(notice)
+            Hooks(hooks).on_warning(notice)
     return data
 
 
@@ -118,22 +117,21 @@ def _check(settings: RunSettings, model: LatentTextModel) -> None:
     check_recording(settings.training, device)
 
 
-def _facts(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
-    """What is trained on what, as `Hook.on_ready` tells it."""
+def _facts(config: RunConfig, trainer: Trainer) -> RunFacts:
     data = trainer.data
-    return {
-        "corpus": data.corpus.name,
-        "lines": len(data.lines["train"]),
-        "different": len(set(data.lines["train"])),
-        "drawn": data.corpus.source is not None,
-        "longest": int(data.tables["train"].lengths.max()) - 1,
-        "tokens": data.tokenizer.kind,
-        "vocabulary": config.vocabulary_size - RESERVED,
-        "architecture": config.settings.architecture,
-        "parameters": trainer.model.parameter_count,
-        "device": str(trainer.engine.device),
-        "start_from": config.settings.training.start_from,
-    }
+    return RunFacts(
+        corpus=data.corpus.name,
+        lines=len(data.lines["train"]),
+        different=len(set(data.lines["train"])),
+        drawn=data.corpus.source is not None,
+        longest=int(data.tables["train"].lengths.max()) - 1,
+        tokens=data.tokenizer.kind,
+        vocabulary=config.vocabulary_size - RESERVED,
+        architecture=config.settings.architecture,
+        parameters=trainer.model.parameter_count,
+        device=str(trainer.engine.device),
+        start_from=config.settings.training.start_from,
+    )
 
 
 def _train(folder: RunFolder, config: RunConfig, trainer: Trainer) -> bool:

@@ -25,7 +25,7 @@ from textvae.training.averages import WeightAverage
 from textvae.training.checkpoint import Position, State, has_training, load_training, random_state, save_training, write_tensors
 from textvae.training.engine import launch
 from textvae.training.feed import Feed
-from textvae.training.hooks import Hook, Hooks, StepRecord
+from textvae.training.hooks import Hook, Hooks, RunEnd, StepRecord
 from textvae.training.interrupt import StopRequest
 from textvae.training.memory import memory_told
 from textvae.training.metrics import MetricsLog
@@ -94,7 +94,7 @@ class Trainer:
         self.engine = launch(settings, LossOfBatch(model, objective), self.optimizer, leaves_idle(objective, model))
         self.learning_rate = settings.learning_rate  # of the last step
         self.step = step_for(settings, self.engine, self.optimizer)
-        self.hooks = Hooks(() if self.engine.rank else tuple(hooks))
+        self.hooks = Hooks(() if self.engine.rank else hooks)
         self.average = WeightAverage(model, settings.average) if settings.average else None
         batches = BucketedBatches(
             data.training_table,
@@ -311,7 +311,7 @@ class Trainer:
             return  # metrics and hooks are the first process's
         position = self.position
         valid = self.metrics.of(position.best_step)["valid"]
-        self.hooks.on_end({"steps": position.step, "seconds": position.seconds, "kept_step": position.best_step, "valid": valid})
+        self.hooks.on_end(RunEnd(steps=position.step, seconds=position.seconds, kept_step=position.best_step, valid=valid))
         warning = self._collapse(valid)
         if warning and warning != self.collapse:
             self.hooks.on_warning(warning)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from textvae.config import ObjectiveSettings
 from textvae.settings import RunSettings
 from textvae.training import session
-from textvae.training.hooks import Hook
+from textvae.training.hooks import Hook, RunEnd
 from textvae.training.run_folder import RunFolder
 from textvae.training.trainer import looks_every
 
@@ -116,19 +116,19 @@ class ValidFigures(Hook):
 
     def __init__(self) -> None:
         self._looks: dict[int, dict[str, Any]] = {}
-        self._end: dict[str, Any] = {}
+        self._kept_step = 0
 
     def on_evaluation(self, metrics: dict[str, Any]) -> None:
         """Keep a look."""
         self._looks[metrics["step"]] = metrics["valid"]
 
-    def on_end(self, summary: dict[str, Any]) -> None:
+    def on_end(self, end: RunEnd) -> None:
         """Keep which weights were kept."""
-        self._end = summary
+        self._kept_step = end.kept_step
 
     def kept(self) -> dict[str, Any]:
         """What valid showed of the weights that were kept."""
-        return self._looks[self._end["kept_step"]]
+        return self._looks[self._kept_step]
 
 
 PRUNED_FROM = 0.3
