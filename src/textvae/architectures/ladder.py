@@ -39,18 +39,17 @@ def build(settings: PointwiseLadderSettings, vocabulary: int, max_tokens: int) -
 
     s = settings
 
-    class PointwiseLayers(RungLayers):
-        def entry(self, h: MapShape) -> Chain:
-            return Chain(h, [Flatten(h)] if s.latent.shape == "dense" else [])
+    def between(inlet: MapShape, channels: int) -> Chain:
+        return Chain(inlet, [Pointwise(inlet, channels, s.ladder.norm, s.ladder.dropout)])
 
-        def up(self, inlet: MapShape, channels: int) -> Chain:
-            return Chain(inlet, [Pointwise(inlet, channels, s.ladder.norm, s.ladder.dropout)])
+    def reconstruction(bottom: MapShape, outlet: MapShape) -> Chain:
+        layer = Pointwise(bottom, outlet.channels, dropout=s.ladder.dropout)
+        return Chain(bottom, [layer] if layer.outlet == outlet else [layer, Repeat(layer.outlet, outlet.positions)])
 
-        def down(self, above: MapShape, outlet: MapShape) -> Chain:
-            return Chain(above, [Pointwise(above, outlet.channels, s.ladder.norm, s.ladder.dropout)])
-
-        def reconstruction(self, bottom: MapShape, outlet: MapShape) -> Chain:
-            layer = Pointwise(bottom, outlet.channels, dropout=s.ladder.dropout)
-            return Chain(bottom, [layer] if layer.outlet == outlet else [layer, Repeat(layer.outlet, outlet.positions)])
-
-    return build_ladder(vocabulary, max_tokens, PointwiseLayers(), s.ladder, s.latent, s.decoder)
+    layers = RungLayers(
+        entry=lambda h: Chain(h, [Flatten(h)] if s.latent.shape == "dense" else []),
+        up=between,
+        down=lambda above, outlet: between(above, outlet.channels),
+        reconstruction=reconstruction,
+    )
+    return build_ladder(vocabulary, max_tokens, layers, s.ladder, s.latent, s.decoder)

@@ -49,14 +49,14 @@ def build(settings: ConvolutionalLadderSettings, vocabulary: int, max_tokens: in
         s.latent.shape == "map", "model.latent.shape is 'dense': a convolutional ladder's rungs are maps; set it to map, or choose ladder"
     )
 
-    class ConvolutionalLayers(RungLayers):
-        def up(self, inlet: MapShape, channels: int) -> Chain:
-            return Chain(inlet, [Convolution(inlet, channels, s.kernel, s.stride, s.ladder.norm, s.ladder.dropout)])
+    def up(inlet: MapShape, channels: int) -> Chain:
+        return Chain(inlet, [Convolution(inlet, channels, s.kernel, s.stride, s.ladder.norm, s.ladder.dropout)])
 
-        def down(self, above: MapShape, outlet: MapShape) -> Chain:
-            return Chain(above, [TransposedConvolution(above, outlet, s.kernel, s.stride, s.ladder.norm, s.ladder.dropout)])
+    def down(above: MapShape, outlet: MapShape) -> Chain:
+        return Chain(above, [TransposedConvolution(above, outlet, s.kernel, s.stride, s.ladder.norm, s.ladder.dropout)])
 
-        def reconstruction(self, bottom: MapShape, outlet: MapShape) -> Chain:
-            return Chain(bottom, [TransposedConvolution(bottom, outlet, s.kernel, s.stride, dropout=s.ladder.dropout)])
+    def reconstruction(bottom: MapShape, outlet: MapShape) -> Chain:
+        return Chain(bottom, [TransposedConvolution(bottom, outlet, s.kernel, s.stride, dropout=s.ladder.dropout)])
 
-    return build_ladder(vocabulary, max_tokens, ConvolutionalLayers(), s.ladder, s.latent, s.decoder)
+    layers = RungLayers(up=up, down=down, reconstruction=reconstruction)
+    return build_ladder(vocabulary, max_tokens, layers, s.ladder, s.latent, s.decoder)

@@ -45,17 +45,11 @@ def build(settings: RecurrentLadderSettings, vocabulary: int, max_tokens: int) -
     s = settings
     require(s.latent.shape == "map", "model.latent.shape is 'dense': a recurrent ladder's rungs are maps; set it to map, or choose ladder")
 
-    class RecurrentLayers(RungLayers):
-        def layer(self, inlet: MapShape, channels: int) -> Chain:
-            return Chain(inlet, [BidirectionalRecurrence(inlet, channels // 2, s.cell, s.ladder.dropout)])
+    def between(inlet: MapShape, channels: int) -> Chain:
+        return Chain(inlet, [BidirectionalRecurrence(inlet, channels // 2, s.cell, s.ladder.dropout)])
 
-        def up(self, inlet: MapShape, channels: int) -> Chain:
-            return self.layer(inlet, channels)
+    def down(above: MapShape, outlet: MapShape) -> Chain:
+        return between(above, outlet.channels)
 
-        def down(self, above: MapShape, outlet: MapShape) -> Chain:
-            return self.layer(above, outlet.channels)
-
-        def reconstruction(self, bottom: MapShape, outlet: MapShape) -> Chain:
-            return self.layer(bottom, outlet.channels)
-
-    return build_ladder(vocabulary, max_tokens, RecurrentLayers(), s.ladder, s.latent, s.decoder)
+    layers = RungLayers(up=between, down=down, reconstruction=down)
+    return build_ladder(vocabulary, max_tokens, layers, s.ladder, s.latent, s.decoder)

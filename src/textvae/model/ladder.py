@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
 
 from textvae.config import LadderSettings, LatentSettings, RecurrentDecoderSettings, require
 from textvae.model.assembly import prior_of, recurrent_emitter
@@ -14,24 +16,22 @@ from textvae.nn.layers import Chain
 from textvae.shapes import MapShape
 
 
-class RungLayers(ABC):
+@final
+@dataclass(frozen=True, kw_only=True)
+class RungLayers:
     """Which deterministic layers a ladder's rungs have: the one thing in which ladder families differ."""
 
-    def entry(self, h: MapShape) -> Chain:
-        """What stands between the embedding (T_max, E) and the first rung: nothing, unless a family says otherwise."""
-        return Chain(h)
+    up: Callable[[MapShape, int], Chain]
+    """From h_{i-1}, and the channels of h_i, to h_i."""
 
-    @abstractmethod
-    def up(self, inlet: MapShape, channels: int) -> Chain:
-        """h_{i-1} to h_i with the given channels."""
+    down: Callable[[MapShape, MapShape], Chain]
+    """From z_{i+1} to the features, of a given shape, that the prior of rung i is read from."""
 
-    @abstractmethod
-    def down(self, above: MapShape, outlet: MapShape) -> Chain:
-        """z_{i+1} to the features (of the outlet's shape) that the prior of rung i is read from."""
+    reconstruction: Callable[[MapShape, MapShape], Chain]
+    """From z_1 to the reconstruction layer, of a given shape: one vector a step for the decoder."""
 
-    @abstractmethod
-    def reconstruction(self, bottom: MapShape, outlet: MapShape) -> Chain:
-        """z_1 to the reconstruction layer: one vector a step for the decoder."""
+    entry: Callable[[MapShape], Chain] = Chain
+    """From the embedding (T_max, E) to what the first rung reads: the embedding itself, unless a family says otherwise."""
 
 
 def build_ladder(
