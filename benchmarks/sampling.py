@@ -20,11 +20,11 @@ from frame import Side, alternate, arguments, gflops, parsed, ratio, report, squ
 from torch import Tensor
 
 from textvae.architectures import find_architecture
-from textvae.config import LatentSettings, RecurrentDecoderSettings
 from textvae.data.tokens import EOS, UNK
 from textvae.generation import Sampling, decode_beams, decode_sampled, prior_latents
 from textvae.model.emitters import RecurrentEmitter
 from textvae.model.text_model import LatentTextModel
+from textvae.parts import LatentSettings, RecurrentDecoderSettings
 
 SYMBOLS, VOCABULARY, EMBEDDING, LATENT = 32, 84, 128, 32
 COUNTS = (1, 64, 1024)

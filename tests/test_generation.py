@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from textvae.architectures import find_architecture
-from textvae.config import ConvolutionSettings, LadderSettings, LatentSettings, RecurrentDecoderSettings
 from textvae.data.tokenizers import ByteTokenizer, WordTokenizer
 from textvae.data.tokens import EOS, UNK, TokenTable
 from textvae.errors import ConfigError
@@ -33,6 +32,7 @@ from textvae.generation import (
 )
 from textvae.latent_vectors import bottom_of, encode, flatten_latents, interpolate_linear, interpolate_spherical, latent_width
 from textvae.model.text_model import LatentTextModel
+from textvae.parts import ConvolutionSettings, LadderSettings, LatentSettings, RecurrentDecoderSettings
 
 FAMILIES = ["rnn", "self-fed", "map", "cnn", "hybrid", "ladder", "ladder-cnn", "ladder-rnn", "lm"]
 

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textvae.architectures import architectures
-from textvae.config import LatentSettings, ObjectiveSettings, TrainingSettings
+from textvae.config import ObjectiveSettings, TrainingSettings
 from textvae.descriptions import describe, model_fields
 from textvae.errors import ConfigError
+from textvae.parts import LatentSettings
 from textvae.settings import from_dict, layered, load_config_file, resolve, to_dict
 
 RNN = {"model": {"architecture": "rnn"}}

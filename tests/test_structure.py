@@ -18,7 +18,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "heap"),
-    ("shapes", "config", "storage"),
+    ("shapes", "config", "parts", "storage"),
     ("nn", "data"),
     ("model",),
     ("architectures",),

@@ -1,7 +1,8 @@
-"""Settings of a run that do not depend on the architecture. No torch here: the command line starts fast.
+"""Settings of a run that do not depend on the architecture, and names with few values. No torch here: the command line starts fast.
 
-Every field's docstring is the help text of its flag. Architectures bring their own settings
-(`textvae.architectures`); layering of preset, file and flags is in `textvae.settings`.
+Every field's docstring is the help text of its flag. A check names the field; `textvae.settings`, which lays preset, file and flags
+over each other, says where it stands. Architectures bring their own settings (`textvae.architectures`), of parts that several have
+(`textvae.parts`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ Way = Literal["linear", "spherical"]
 
 CellName = Literal["lstm", "gru"]
 """A recurrent cell."""
+
+NormName = Literal["none", "batch", "layer"]
+"""Normalisation after a layer: none, batch (momentum 0.1, as the study) or layer."""
 
 
 @final
@@ -67,136 +71,10 @@ class CorpusSettings:
     """Sequences in the valid and in the test split of a built-in source."""
 
     def __post_init__(self) -> None:
-        require(self.vocabulary >= 3, f"corpus.vocabulary is {self.vocabulary}: must be at least 3")
-        require(self.max_length is None or self.max_length >= 1, f"corpus.max_length is {self.max_length}: must be at least 1")
-        require(self.draws >= 1, f"corpus.draws is {self.draws}: must be at least 1")
-        require(self.held_out_draws >= 1, f"corpus.held_out_draws is {self.held_out_draws}: must be at least 1")
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class LatentSettings:
-    """The latent variables: shape, channels a rung, and the prior on top."""
-
-    shape: Literal["dense", "map"] = "dense"
-    """dense: one vector a sequence (S = 1); map: one vector a position (S > 1)."""
-
-    channels: tuple[int, ...] = (32,)
-    """Channels of each rung's z, bottom rung first; one number for a plain VAE."""
-
-    prior: Literal["normal", "mixture"] = "normal"
-    """Prior of the top rung: standard normal, or a learned mixture of Gaussians."""
-
-    components: int = 10
-    """Components of the mixture prior."""
-
-    def __post_init__(self) -> None:
-        require(len(self.channels) >= 1, "model.latent.channels is empty: give the channels of each rung, bottom first")
-        require(min(self.channels, default=1) >= 1, f"model.latent.channels is {self.channels}: every rung needs at least 1")
-        require(self.components >= 1, f"model.latent.components is {self.components}: must be at least 1")
-
-
-NormName = Literal["none", "batch", "layer"]
-"""Normalisation after a layer: none, batch (momentum 0.1, as the study) or layer."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class ConvolutionSettings:
-    """A stack of convolutions down to z, and its mirror image of transposed convolutions back up."""
-
-    embedding: int = 64
-    """Width of the encoder's symbol embedding."""
-
-    channels: int = 160
-    """Channels of every convolution."""
-
-    kernels: tuple[int, ...] = (5, 5, 3, 3)
-    """Kernel of each convolution on the way down; the way up mirrors them."""
-
-    strides: tuple[int, ...] = (1, 2, 2, 2)
-    """Stride of each convolution on the way down."""
-
-    norm: NormName = "none"
-    """Normalisation after each convolution."""
-
-    dropout: float = 0.0
-    """Share of the features dropped in training."""
-
-    def __post_init__(self) -> None:
-        require(self.embedding >= 1, f"model.convolutions.embedding is {self.embedding}: must be at least 1")
-        require(self.channels >= 1, f"model.convolutions.channels is {self.channels}: must be at least 1")
-        require(
-            len(self.kernels) == len(self.strides) >= 1,
-            f"model.convolutions.kernels has {len(self.kernels)} entries and strides {len(self.strides)}: give one of each a layer",
-        )
-        require(min(self.kernels + self.strides) >= 1, "model.convolutions.kernels and strides must be at least 1")
-        require(0 <= self.dropout < 1, f"model.convolutions.dropout is {self.dropout}: must be a share from 0 to below 1")
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class LadderSettings:
-    """The deterministic layers of a ladder; `model.latent.channels` has one entry a rung as well."""
-
-    embedding: int = 64
-    """Width of the encoder's symbol embedding."""
-
-    hidden: tuple[int, ...] = (256, 128, 64)
-    """Channels of each rung's deterministic layers, bottom rung first."""
-
-    reconstruction: int = 256
-    """Channels of the layer between the bottom z and the decoder."""
-
-    norm: NormName = "batch"
-    """Normalisation in the rungs' layers."""
-
-    dropout: float = 0.0
-    """Share of the features dropped in training."""
-
-    def __post_init__(self) -> None:
-        require(len(self.hidden) >= 1, "model.ladder.hidden is empty: give the channels of each rung, bottom first")
-        for name in ("embedding", "reconstruction"):
-            require(getattr(self, name) >= 1, f"model.ladder.{name} is {getattr(self, name)}: must be at least 1")
-        require(min(self.hidden, default=1) >= 1, f"model.ladder.hidden is {self.hidden}: every rung needs at least 1")
-        require(0 <= self.dropout < 1, f"model.ladder.dropout is {self.dropout}: must be a share from 0 to below 1")
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class RecurrentDecoderSettings:
-    """The recurrent emitter of every architecture but `cnn`."""
-
-    cell: CellName = "lstm"
-    """Recurrent cell."""
-
-    hidden: int = 256
-    """Width of the recurrent state."""
-
-    layers: int = 1
-    """Recurrent layers."""
-
-    embedding: int = 64
-    """Width of a symbol's embedding."""
-
-    dropout: float = 0.0
-    """Share of the decoder's inputs and outputs dropped in training."""
-
-    word_dropout: float = 0.0
-    """Share of the symbols hidden from the decoder in training, so that it has to read z."""
-
-    feeding: Literal["teacher", "self"] = "teacher"
-    """What the decoder reads: the true previous symbol, or (as the study) its own most likely one."""
-
-    def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "embedding"):
-            require(getattr(self, name) >= 1, f"model.decoder.{name} is {getattr(self, name)}: must be at least 1")
-        for name in ("dropout", "word_dropout"):
-            require(0 <= getattr(self, name) < 1, f"model.decoder.{name} is {getattr(self, name)}: must be a share from 0 to below 1")
-        require(
-            self.feeding == "teacher" or self.word_dropout == 0,
-            "model.decoder.word_dropout hides true symbols, which a self-fed decoder never reads: set word_dropout to 0",
-        )
+        require(self.vocabulary >= 3, f"vocabulary is {self.vocabulary}: must be at least 3")
+        require(self.max_length is None or self.max_length >= 1, f"max_length is {self.max_length}: must be at least 1")
+        require(self.draws >= 1, f"draws is {self.draws}: must be at least 1")
+        require(self.held_out_draws >= 1, f"held_out_draws is {self.held_out_draws}: must be at least 1")
 
 
 @final
@@ -226,11 +104,11 @@ class ObjectiveSettings:
     """Weight of the expander's own reconstruction loss (hybrid; the study's eq. 2)."""
 
     def __post_init__(self) -> None:
-        require(self.beta >= 0, f"objective.beta is {self.beta}: must be at least 0")
-        require(0 <= self.warmup <= 1, f"objective.warmup is {self.warmup}: must be a share between 0 and 1")
-        require(self.cycles >= 1, f"objective.cycles is {self.cycles}: must be at least 1")
-        require(self.free_bits >= 0, f"objective.free_bits is {self.free_bits}: must be at least 0")
-        require(self.alpha >= 0, f"objective.alpha is {self.alpha}: must be at least 0")
+        require(self.beta >= 0, f"beta is {self.beta}: must be at least 0")
+        require(0 <= self.warmup <= 1, f"warmup is {self.warmup}: must be a share between 0 and 1")
+        require(self.cycles >= 1, f"cycles is {self.cycles}: must be at least 1")
+        require(self.free_bits >= 0, f"free_bits is {self.free_bits}: must be at least 0")
+        require(self.alpha >= 0, f"alpha is {self.alpha}: must be at least 0")
 
 
 @final
@@ -301,22 +179,22 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         given = [name for name in ("steps", "epochs", "minutes") if getattr(self, name) is not None]
-        require(len(given) <= 1, f"training: {' and '.join(given)} are both given: give one")
+        require(len(given) <= 1, f"{' and '.join(given)} are both given: give one")
         require(
             not (self.graphs and self.minutes is not None),
-            "training.graphs and training.minutes are both given: the first steps, by which minutes are counted, are slower; give steps",
+            "graphs and minutes are both given: the first steps, by which minutes are counted, are slower; give steps",
         )
-        require(self.start_from != "", "training.start_from is empty: give a run's folder, or leave it out")
+        require(self.start_from != "", "start_from is empty: give a run's folder, or leave it out")
         for name in given:
-            require(getattr(self, name) > 0, f"training.{name} is {getattr(self, name)}: must be above 0")
-        require(self.batch >= 1, f"training.batch is {self.batch}: must be at least 1")
-        require(self.learning_rate > 0, f"training.learning_rate is {self.learning_rate}: must be above 0")
-        require(0 <= self.average < 1, f"training.average is {self.average}: must be at least 0 and below 1")
-        require(self.weight_decay >= 0, f"training.weight_decay is {self.weight_decay}: must be at least 0")
-        require(self.lr_warmup >= 0, f"training.lr_warmup is {self.lr_warmup}: must be at least 0")
+            require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}: must be above 0")
+        require(self.batch >= 1, f"batch is {self.batch}: must be at least 1")
+        require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}: must be above 0")
+        require(0 <= self.average < 1, f"average is {self.average}: must be at least 0 and below 1")
+        require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}: must be at least 0")
+        require(self.lr_warmup >= 0, f"lr_warmup is {self.lr_warmup}: must be at least 0")
         for name in ("evaluate_every", "patience"):
             value = getattr(self, name)
-            require(value is None or value >= 1, f"training.{name} is {value}: must be at least 1")
-        require(self.clip >= 0, f"training.clip is {self.clip}: must be at least 0")
-        require(0 <= self.seed < 2**63, f"training.seed is {self.seed}: must be at least 0 and below 2**63")
-        require(self.devices >= 1, f"training.devices is {self.devices}: must be at least 1")
+            require(value is None or value >= 1, f"{name} is {value}: must be at least 1")
+        require(self.clip >= 0, f"clip is {self.clip}: must be at least 0")
+        require(0 <= self.seed < 2**63, f"seed is {self.seed}: must be at least 0 and below 2**63")
+        require(self.devices >= 1, f"devices is {self.devices}: must be at least 1")

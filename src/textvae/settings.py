@@ -136,8 +136,8 @@ def _built(base: Any, table: Any, path: str, problems: list[str]) -> Any:
         return None
     try:
         return replace(base, **values)
-    except ConfigError as error:
-        problems.append(str(error))
+    except ConfigError as error:  # it begins with the field's name
+        problems.append(f"{path}.{error}")
         return None
 
 

@@ -20,7 +20,7 @@ NEW = '''
 from dataclasses import dataclass, field
 
 from textvae.architectures import architecture
-from textvae.config import LatentSettings, RecurrentDecoderSettings
+from textvae.parts import LatentSettings, RecurrentDecoderSettings
 
 
 @dataclass(frozen=True, kw_only=True)

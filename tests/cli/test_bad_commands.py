@@ -52,7 +52,7 @@ def test_a_mistake_is_told_in_one_line(
 
 def test_a_process_ends_with_the_code_and_without_a_traceback(typed: Command) -> None:
     ended = typed("train", "sinusoids", "--out", "x", "--steps", 5, "--epochs", 1)
-    assert ended.refused() == "training: steps and epochs are both given: give one"
+    assert ended.refused() == "training.steps and epochs are both given: give one"
     assert ended.out == ""
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from textvae.architectures import find_architecture
-from textvae.config import ConvolutionSettings, LadderSettings, LatentSettings, RecurrentDecoderSettings
 from textvae.data.tokens import TokenTable
 from textvae.model.text_model import LatentTextModel
+from textvae.parts import ConvolutionSettings, LadderSettings, LatentSettings, RecurrentDecoderSettings
 
 V, T_MAX = 6, 5
 

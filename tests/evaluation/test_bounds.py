@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from textvae.config import LadderSettings, LatentSettings, RecurrentDecoderSettings
 from textvae.data.tokens import EOS, TokenTable
 from textvae.errors import ConfigError
 from textvae.evaluation.bounds import measure_bounds
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.gaussian import Gaussian
+from textvae.parts import LadderSettings, LatentSettings, RecurrentDecoderSettings
 
 Tiny = Callable[..., LatentTextModel]
 TableOf = Callable[[Sequence[Sequence[int]]], TokenTable]

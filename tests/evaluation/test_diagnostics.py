@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from textvae.config import LatentSettings
 from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError
 from textvae.evaluation import diagnostics
 from textvae.evaluation.diagnostics import Moments, RungSurvey, Survey, active_units, mutual_information, survey
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.gaussian import Gaussian
+from textvae.parts import LatentSettings
 
 Tiny = Callable[..., LatentTextModel]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from textvae.config import LatentSettings
 from textvae.data.tokens import TokenTable
 from textvae.evaluation.posterior_means import RATE_SAMPLES, terms_at_means
 from textvae.model.text_model import LatentTextModel
+from textvae.parts import LatentSettings
 
 Tiny = Callable[..., LatentTextModel]
 

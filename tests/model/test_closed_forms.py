@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
 from textvae.architectures import find_architecture
-from textvae.config import LadderSettings, LatentSettings
 from textvae.model.latents import RungStep
 from textvae.nn.gaussian import Gaussian
 from textvae.nn.priors import MixturePrior, StandardNormalPrior
+from textvae.parts import LadderSettings, LatentSettings
 from textvae.shapes import MapShape
 
 means = st.floats(-5, 5)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.distributions import MixtureSameFamily
 
-from textvae.config import LatentSettings
 from textvae.errors import ConfigError
 from textvae.model.assembly import single_latent
 from textvae.model.latents import LatentHierarchy, Rung, RungStep
 from textvae.nn.gaussian import Gaussian
 from textvae.nn.layers import Chain, Convolution, Pointwise, TransposedConvolution
 from textvae.nn.priors import MixturePrior, StandardNormalPrior
+from textvae.parts import LatentSettings
 from textvae.shapes import MapShape
 
 LOW = MapShape(2, 4)

@@ -11,7 +11,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from textvae.config import ConvolutionSettings, LatentSettings, NormName, RecurrentDecoderSettings
+from textvae.config import NormName
 from textvae.errors import ConfigError
 from textvae.model.assembly import recurrent_emitter, single_latent
 from textvae.model.decoder import Decoder
@@ -32,6 +32,7 @@ from textvae.nn.layers import (
 )
 from textvae.nn.recurrent import Recurrent, last_output, reverse
 from textvae.nn.stacks import convolution_stack, mirrored_stack
+from textvae.parts import ConvolutionSettings, LatentSettings, RecurrentDecoderSettings
 from textvae.shapes import MapShape
 
 sizes = st.integers(1, 20)

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from textvae.architectures import find_architecture
-from textvae.config import LadderSettings, LatentSettings, RecurrentDecoderSettings
 from textvae.data.tokens import EOS
 from textvae.generation import Sampling, decode_beams, decode_greedy, decode_sampled, prior_latents
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.kernel import generation
 from textvae.nn.kernel.compiling import SWITCH, kernel
 from textvae.nn.kernel.generation import Choice
+from textvae.parts import LadderSettings, LatentSettings, RecurrentDecoderSettings
 
 pytestmark = pytest.mark.skipif(kernel().library is None, reason=kernel().reason)
 

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from textvae.architectures import find_architecture
-from textvae.config import LatentSettings, ObjectiveSettings
+from textvae.config import ObjectiveSettings
 from textvae.errors import ConfigError
 from textvae.model.latents import RungStep
 from textvae.model.text_model import Terms
 from textvae.nn.gaussian import Gaussian
 from textvae.nn.priors import MixturePrior
+from textvae.parts import LatentSettings
 from textvae.shapes import MapShape
 from textvae.training.objective import batch_means, charged_rate, check_objective, loss_of
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from textvae.architectures import find_architecture
-from textvae.config import LatentSettings, ObjectiveSettings, TrainingSettings
+from textvae.config import ObjectiveSettings, TrainingSettings
 from textvae.errors import ConfigError
+from textvae.parts import LatentSettings
 from textvae.training.adam import optimizer_for
 from textvae.training.engine import launch
 from textvae.training.step import EAGER_FIRST, MOST, CudaRecorder, EagerStep, RecordedStep, Recorder, step_for

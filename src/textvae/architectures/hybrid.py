@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 from textvae.architectures import architecture
-from textvae.config import ConvolutionSettings, LatentSettings, RecurrentDecoderSettings
+from textvae.parts import ConvolutionSettings, LatentSettings, RecurrentDecoderSettings
 
 if TYPE_CHECKING:
     from textvae.model.text_model import LatentTextModel

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 from textvae.architectures import architecture
-from textvae.config import LadderSettings, LatentSettings, RecurrentDecoderSettings, require
+from textvae.config import require
+from textvae.parts import LadderSettings, LatentSettings, RecurrentDecoderSettings
 
 if TYPE_CHECKING:
     from textvae.model.text_model import LatentTextModel
@@ -33,8 +34,8 @@ class ConvolutionalLadderSettings:
     """The recurrent decoder."""
 
     def __post_init__(self) -> None:
-        require(self.kernel >= 1, f"model.kernel is {self.kernel}: must be at least 1")
-        require(self.stride >= 1, f"model.stride is {self.stride}: must be at least 1")
+        require(self.kernel >= 1, f"kernel is {self.kernel}: must be at least 1")
+        require(self.stride >= 1, f"stride is {self.stride}: must be at least 1")
 
 
 @architecture("ladder-cnn", ConvolutionalLadderSettings, "several rungs with convolutions between them", latents=("map",))

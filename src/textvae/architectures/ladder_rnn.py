@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 from textvae.architectures import architecture
-from textvae.config import CellName, LadderSettings, LatentSettings, RecurrentDecoderSettings, require
+from textvae.config import CellName, require
+from textvae.parts import LadderSettings, LatentSettings, RecurrentDecoderSettings
 
 if TYPE_CHECKING:
     from textvae.model.text_model import LatentTextModel
@@ -32,7 +33,7 @@ class RecurrentLadderSettings:
     def __post_init__(self) -> None:
         widths = (*self.ladder.hidden, self.ladder.reconstruction)
         odd = [width for width in widths if width % 2]
-        require(not odd, f"model.ladder: widths {odd} are odd; a recurrent layer splits them over two directions, so give even ones")
+        require(not odd, f"ladder: widths {odd} are odd; a recurrent layer splits them over two directions, so give even ones")
 
 
 @architecture("ladder-rnn", RecurrentLadderSettings, "several rungs with recurrent layers between them", latents=("map",))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 from textvae.architectures import architecture
-from textvae.config import RecurrentDecoderSettings
+from textvae.parts import RecurrentDecoderSettings
 
 if TYPE_CHECKING:
     from textvae.model.text_model import LatentTextModel

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 from textvae.architectures import architecture
-from textvae.config import CellName, LatentSettings, RecurrentDecoderSettings, require
+from textvae.config import CellName, require
+from textvae.parts import LatentSettings, RecurrentDecoderSettings
 
 if TYPE_CHECKING:
     from textvae.model.text_model import LatentTextModel
@@ -36,9 +37,9 @@ class RecurrentSettings:
     """The recurrent decoder."""
 
     def __post_init__(self) -> None:
-        require(self.hidden >= 1, f"model.hidden is {self.hidden}: must be at least 1")
-        require(self.embedding >= 1, f"model.embedding is {self.embedding}: must be at least 1")
-        require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}: must be a share from 0 to below 1")
+        require(self.hidden >= 1, f"hidden is {self.hidden}: must be at least 1")
+        require(self.embedding >= 1, f"embedding is {self.embedding}: must be at least 1")
+        require(0 <= self.dropout < 1, f"dropout is {self.dropout}: must be a share from 0 to below 1")
 
 
 @architecture("rnn", RecurrentSettings, "recurrent encoder and decoder")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from textvae.config import ConvolutionSettings, LatentSettings, RecurrentDecoderSettings, require
+from textvae.config import require
 from textvae.model.emitters import Emitter, RecurrentCore, RecurrentEmitter, SelfFedEmitter
 from textvae.model.encoder import MapEncoder
 from textvae.model.latents import LatentHierarchy, Rung
 from textvae.nn.layers import Chain, Flatten
 from textvae.nn.priors import MixturePrior, Prior, StandardNormalPrior
 from textvae.nn.stacks import convolution_stack
+from textvae.parts import ConvolutionSettings, LatentSettings, RecurrentDecoderSettings
 from textvae.shapes import MapShape
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from textvae.config import LadderSettings, LatentSettings, RecurrentDecoderSettings, require
+from textvae.config import require
 from textvae.model.assembly import prior_of, recurrent_emitter
 from textvae.model.decoder import Decoder
 from textvae.model.encoder import MapEncoder
 from textvae.model.latents import LatentHierarchy, Rung
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.layers import Chain
+from textvae.parts import LadderSettings, LatentSettings, RecurrentDecoderSettings
 from textvae.shapes import MapShape
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from textvae.config import ConvolutionSettings
 from textvae.nn.layers import Chain, Convolution, Pointwise, SequenceLayer, TransposedConvolution, Unflatten
+from textvae.parts import ConvolutionSettings
 from textvae.shapes import MapShape
 
 

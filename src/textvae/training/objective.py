@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from textvae.config import LatentSettings, ObjectiveSettings, require
+from textvae.config import ObjectiveSettings, require
 from textvae.model.latents import RungStep
 from textvae.model.text_model import LatentTextModel, Terms
+from textvae.parts import LatentSettings
 
 
 def check_objective(settings: ObjectiveSettings, latent: LatentSettings | None, has_auxiliary: bool) -> None:
