@@ -14,8 +14,9 @@ from textvae.architectures import architectures
 from textvae.config import ObjectiveSettings, TrainingSettings
 from textvae.descriptions import describe, model_fields
 from textvae.errors import ConfigError
+from textvae.layering import layered, load_config_file
 from textvae.parts import LatentSettings
-from textvae.settings import from_dict, layered, load_config_file, resolve, to_dict
+from textvae.settings import from_dict, resolve, to_dict
 
 RNN = {"model": {"architecture": "rnn"}}
 

@@ -17,8 +17,6 @@ from textvae.errors import ConfigError, did_you_mean
 from textvae.layering import SETTINGS, layered, load_config_file
 from textvae.presets import load_preset
 
-__all__ = ["RunSettings", "from_dict", "layered", "load_config_file", "resolve", "to_dict"]
-
 
 @final
 @dataclass(frozen=True, kw_only=True)

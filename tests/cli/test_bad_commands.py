@@ -39,6 +39,9 @@ from .conftest import TINY, Command, environment
         (["train", "--resume", "--out", "no-run"], "no-run holds no run to go on with: leave out --resume"),
         (["presets", "show", "hybird"], "Did you mean 'hybrid'?"),
         (["presets", "show"], "needs a name"),
+        (["presets", "list", "rnn"], "textvae presets list takes no name: textvae presets show rnn"),
+        (["corpora", "list", "messages"], "textvae corpora list takes no name: textvae corpora show messages"),
+        (["corpora", "list", "--column", "text"], "leave out --column"),
         (["reconstruct", "r"], "give one of the two"),
     ],
 )

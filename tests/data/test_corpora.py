@@ -115,6 +115,14 @@ def test_a_lone_file_is_split_by_hash(tmp_path):
     assert corpus.name == str(path)
     assert corpus.source is None and corpus.notices == ()
     assert corpus.training_lines(0) is corpus.training_lines(7)
+    told = load_corpus(settings(path=str(path), split="file-order"))
+    assert told.splits == corpus.splits and "corpus.split file-order is that of sentiment140 alone" in told.notices[0]
+
+
+@pytest.mark.parametrize("name", ["sinusoids", "pydoc", "sentiment140"])
+def test_a_built_in_corpus_has_no_columns(name):
+    with pytest.raises(CorpusError, match=f"{name}: column 'text' was asked for, but a built-in corpus has no columns"):
+        load_corpus(settings(path=name, column="text"))
 
 
 def test_a_one_line_file_trains_with_a_notice(tmp_path):

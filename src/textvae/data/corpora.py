@@ -83,7 +83,10 @@ def load_corpus(settings: CorpusSettings, seed: int = 0) -> Corpus:
     if path.is_dir():
         splits, notices = read_splits(path)
         return Corpus(name, splits, notices=notices)
-    return _split(name, *read_lines(path, settings.column))
+    lines, notices = read_lines(path, settings.column)
+    if settings.split != "random":
+        notices += (f"{name}: corpus.split {settings.split} is that of sentiment140 alone; these lines are split by a hash of each",)
+    return _split(name, lines, notices)
 
 
 ALL = "all"
