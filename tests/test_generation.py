@@ -128,9 +128,9 @@ def test_greedy_takes_the_most_likely_symbol_at_every_step() -> None:
     z = latents(model, 5)
     tokens = decode_greedy(model, z)
     for n in range(5):
-        state, previous = model.decoder.start(model.decoder.expander(z[n : n + 1]), z[n : n + 1]), EOS
+        state, previous = model.decoder.emitter.start(model.decoder.expander(z[n : n + 1]), z[n : n + 1]), EOS
         for position in range(tokens.shape[1]):
-            logits, state = model.decoder.step(torch.tensor([previous]), state)
+            logits, state = model.decoder.emitter.step(torch.tensor([previous]), state)
             logits[0, UNK] = -math.inf
             previous = int(logits.argmax()) if position < model.max_tokens - 1 else EOS
             assert tokens[n, position] == previous

@@ -154,8 +154,8 @@ def decode_beams(model: LatentTextModel, z: Tensor, beams: int, forbidden: Seque
 
     def run(part: Tensor) -> Tensor:
         context = model.decoder.expander(part)
-        whole = model.decoder.search(context, part, beams, forbidden)
-        return _search(model, context, part, beams, forbidden) if whole is None else whole
+        walk = model.decoder.emitter.walk(context, part)
+        return walk.search(beams, forbidden) if walk else _search(model, context, part, beams, forbidden)
 
     return _in_parts(model, z, max(1, ROWS // beams), run)
 
@@ -176,16 +176,16 @@ def _emit(model: LatentTextModel, z: Tensor, choice: Choice, pick: Callable[[Ten
     `pick(logits (b, V), rows (b,), position)` chooses the next symbols (b,) of the named rows as `choice` says.
     """
     context = model.decoder.expander(z)
-    whole = model.decoder.generate(context, z, choice)
-    if whole is not None:
-        return whole
+    walk = model.decoder.emitter.walk(context, z)
+    if walk:
+        return walk.draw(choice)
     tokens = torch.full((z.shape[0], model.max_tokens), EOS, device=z.device)  # (B, T_max)
     rows = torch.arange(z.shape[0], device=z.device)
     previous = torch.full_like(rows, EOS)
     running = torch.ones_like(rows, dtype=torch.bool)
-    state = model.decoder.start(context, z)
+    state = model.decoder.emitter.start(context, z)
     for position in range(model.max_tokens - 1):
-        logits, state = model.decoder.step(previous, state)
+        logits, state = model.decoder.emitter.step(previous, state)
         logits[:, list(choice.forbidden)] = -math.inf
         previous = torch.where(running, pick(logits, rows, position), EOS)  # (b,)
         tokens[rows, position] = previous
@@ -211,9 +211,9 @@ def _search(model: LatentTextModel, context: Tensor, z: Tensor, beams: int, forb
     scores = torch.full((count, beams), -math.inf, device=z.device, dtype=torch.float64)
     scores[:, 0] = 0.0  # all beams start alike: only one of them may branch
     previous = torch.full((count * beams,), EOS, device=z.device)
-    state = model.decoder.start(context, z).select(rows.repeat_interleave(beams))
+    state = model.decoder.emitter.start(context, z).select(rows.repeat_interleave(beams))
     for position in range(steps):
-        logits, state = model.decoder.step(previous, state)  # (b * W, V)
+        logits, state = model.decoder.emitter.step(previous, state)  # (b * W, V)
         reached = logits.double().log_softmax(-1).view(len(rows), beams, -1) + scores[..., None]  # (b, W, V)
         ending, beam = reached[..., EOS].max(1)  # (b,)
         better = ending > best[rows]

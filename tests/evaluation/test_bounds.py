@@ -117,9 +117,9 @@ def test_a_language_model_is_exact_whatever_the_samples(tiny: Tiny, lines: Token
     model.eval()
     for n in range(len(lines)):
         z = model.latents.empty(1, model.device)
-        state, previous, total = model.decoder.start(model.decoder.expander(z), z), torch.tensor([EOS]), 0.0
+        state, previous, total = model.decoder.emitter.start(model.decoder.expander(z), z), torch.tensor([EOS]), 0.0
         for token in lines.take(np.array([n]))[0]:
-            logits, state = model.decoder.step(previous, state)
+            logits, state = model.decoder.emitter.step(previous, state)
             total += logits.log_softmax(-1)[0, token].item()
             previous = torch.tensor([token])
         assert found.elbo[n] == found.importance_bound[n] == pytest.approx(total, abs=1e-4)

@@ -331,9 +331,9 @@ def test_one_step_at_a_time_is_the_same_as_all_at_once(case: Case) -> None:
     tokens = torch.tensor([[2, 3, 4, EOS], [5, UNK, 2, 6]])
     previous, steps = torch.zeros(2, dtype=torch.long), []
     with torch.no_grad():
-        state = model.eval().decoder.start(model.decoder.expander(z), z)
+        state = model.eval().decoder.emitter.start(model.decoder.expander(z), z)
         for position in range(tokens.shape[1]):
-            logits, state = model.decoder.step(previous, state)
+            logits, state = model.decoder.emitter.step(previous, state)
             steps.append(logits)
             previous = tokens[:, position]
     torch.testing.assert_close(torch.stack(steps, dim=1), logits_of(model, z, tokens), rtol=1e-4, atol=1e-5)

@@ -14,7 +14,6 @@ from textvae.generation import Sampling, decode_beams, decode_greedy, decode_sam
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.kernel import generation
 from textvae.nn.kernel.compiling import SWITCH, kernel
-from textvae.nn.kernel.generation import Choice
 from textvae.parts import LadderSettings, LatentSettings, RecurrentDecoderSettings
 
 pytestmark = pytest.mark.skipif(kernel().library is None, reason=kernel().reason)
@@ -51,8 +50,8 @@ def generated(model: LatentTextModel, sampling: Sampling | None = None) -> np.nd
 def both(model: LatentTextModel, sampling: Sampling | None, patch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
     """By the kernel, and step by step."""
     calls = []
-    whole = generation.generate
-    patch.setattr("textvae.model.emitters.generate", lambda *given: calls.append(1) or whole(*given))
+    whole = generation.Walk.draw
+    patch.setattr(generation.Walk, "draw", lambda walk, choice: calls.append(1) or whole(walk, choice))
     fused = generated(model, sampling)
     assert calls
     patch.setenv(SWITCH, "off")
@@ -117,7 +116,8 @@ def test_beam_search_finds_what_it_does_step_by_step(
     model = model_of(kind, cell, feeding)
     z, forbidden = prior_latents(model, COUNT, generator=torch.Generator().manual_seed(2)), (1, 4)
     calls = []
-    monkeypatch.setattr("textvae.model.emitters.search", lambda *given: calls.append(1) or generation.search(*given))
+    whole = generation.Walk.search
+    monkeypatch.setattr(generation.Walk, "search", lambda *given: calls.append(1) or whole(*given))
     fused = decode_beams(model, z, beams, forbidden)
     assert calls
     monkeypatch.setattr(generation, "threads_for", lambda work: 2)
@@ -175,7 +175,7 @@ def test_several_layers_and_dropout_go_step_by_step() -> None:
     for model in (deep, one.train()):
         z = prior_latents(model, 3)
         with torch.no_grad():
-            assert model.decoder.generate(model.decoder.expander(z), z, Choice()) is None
+            assert model.decoder.emitter.walk(model.decoder.expander(z), z) is None
     assert generated(deep, Sampling()).shape == (COUNT, MAX_TOKENS)
 
 
@@ -209,10 +209,10 @@ def test_a_self_fed_emitter_walks_the_same_path_and_learns_the_same(kind: str, c
 def test_a_self_fed_emitter_that_drops_walks_step_by_step_in_training() -> None:
     model = model_of(feeding="self")
     context, z = torch.zeros(3, 4, model.decoder.expander.outlet.channels), torch.zeros(3, 1, 3)
-    assert model.eval().decoder.emitter.core.path(context, z) is None  # gradients are wanted
+    assert model.eval().decoder.emitter.walk(context, z) is None  # gradients are wanted
     with torch.no_grad():
-        assert model.decoder.emitter.core.path(context, z).shape == (3, 4)
-        assert model.train().decoder.emitter.core.path(context, z) is None
+        assert model.decoder.emitter.walk(context, z).path().shape == (3, 4)
+        assert model.train().decoder.emitter.walk(context, z) is None
 
 
 def by_optimizer(model: LatentTextModel) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import final
 
 from torch import Tensor, nn
 
-from textvae.model.emitters import Emitter, EmitterState
+from textvae.model.emitters import Emitter
 from textvae.model.tokens import distortion_of
-from textvae.nn.kernel.generation import Choice
 from textvae.nn.layers import Chain
 
 
@@ -40,19 +38,3 @@ class Decoder(nn.Module):
         """-log p(tokens) in nats, (B,), under the auxiliary head, from the expander's context (B, T_max, C). Only where there is one."""
         assert self.auxiliary is not None
         return distortion_of(self.auxiliary(context[:, : tokens.shape[1]]), tokens)
-
-    def start(self, context: Tensor, z: Tensor) -> EmitterState:
-        """The state before the first symbol, for z (B, S, Z) and the expander's context of it, (B, T_max, C)."""
-        return self.emitter.start(context, z)
-
-    def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
-        """Logits (B, V) of the next symbol after the symbols (B,), and the state that follows."""
-        return self.emitter.step(previous, state)
-
-    def generate(self, context: Tensor, z: Tensor, choice: Choice) -> Tensor | None:
-        """Whole sequences (B, T_max) for z (B, S, Z), where there is a faster way than `step` by `step`; else None."""
-        return self.emitter.generate(context, z, choice)
-
-    def search(self, context: Tensor, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor | None:
-        """The likeliest sequences (B, T_max) that beam search finds for z (B, S, Z), where there is a faster way than steps; else None."""
-        return self.emitter.search(context, z, beams, forbidden)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -14,7 +13,7 @@ from textvae.config import CellName
 from textvae.data.tokens import EOS, UNK
 from textvae.model.tokens import shifted
 from textvae.nn.dropout import Dropout
-from textvae.nn.kernel.generation import Choice, Reader, generate, generates, path, search
+from textvae.nn.kernel.generation import Reader, Walk, walks
 from textvae.nn.recurrent import Recurrent, State
 from textvae.shapes import MapShape
 
@@ -51,13 +50,9 @@ class Emitter(nn.Module, ABC):
     def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
         """Logits of the next symbol, (B, V), after the symbol before it, (B,); and the state that follows."""
 
-    def generate(self, context: Tensor, z: Tensor, choice: Choice) -> Tensor | None:
-        """Whole sequences (B, T_max), `EOS` after each one's end, where there is a faster way than step by step; else None."""
-        return None
-
-    def search(self, context: Tensor, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor | None:
-        """The likeliest strings (B, T_max) that beam search finds, where there is a faster way than step by step; else None."""
-        return None
+    @abstractmethod
+    def walk(self, context: Tensor, z: Tensor) -> Walk | None:
+        """All T_max steps at once, from the context of all of them, where there is a faster way than step by step; else None."""
 
 
 @final
@@ -82,6 +77,10 @@ class ParallelEmitter(Emitter):
     def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
         """Logits (B, V) of the next position; what came before does not matter."""
         return self.output(state.context[:, state.position]), replace(state, position=state.position + 1)
+
+    def walk(self, context: Tensor, z: Tensor) -> Walk | None:
+        """None: a step is a row of one product."""
+        return None
 
 
 @final
@@ -130,25 +129,15 @@ class RecurrentCore(nn.Module):
         logits, recurrent = self.forward(previous[:, None], here, state.recurrent)
         return logits[:, 0], replace(state, position=state.position + 1, recurrent=recurrent)
 
-    def generate(self, context: Tensor, z: Tensor, choice: Choice, self_fed: bool) -> Tensor | None:
-        """Whole sequences (B, T_max) by the compiled kernel, where it is there and this is one layer in fp32 on the CPU; else None."""
-        reader = self._reader(context)
-        return None if reader is None else generate(reader, context, self.initial_state(z), choice, self_fed)
+    def walk(self, context: Tensor, z: Tensor, self_fed: bool) -> Walk | None:
+        """All steps by the compiled kernel, where it is there and this is one layer in fp32 on the CPU.
 
-    def search(self, context: Tensor, z: Tensor, beams: int, forbidden: Sequence[int], self_fed: bool) -> Tensor | None:
-        """The likeliest strings (B, T_max) that beam search finds by the compiled kernel, where `generate` has it; else None."""
-        reader = self._reader(context)
-        return None if reader is None else search(reader, context, self.initial_state(z), beams, forbidden, self_fed)
-
-    def path(self, context: Tensor, z: Tensor) -> Tensor | None:
-        """The symbols (B, T) that it reads where it is fed its own most likely ones, by the compiled kernel; None where that cannot."""
-        reader = self._reader(context)
-        return None if reader is None else path(reader, context, self.initial_state(z))
-
-    def _reader(self, context: Tensor) -> Reader | None:
-        """What the kernel generates with; None where it cannot, or in training, where symbols and outputs are dropped."""
+        None where it is not, or in training with dropout, of symbols and outputs.
+        """
         reader = Reader(self.embedding, self.recurrent.core, self.output)
-        return reader if not (self.training and self.dropout.p) and generates(reader, context) else None
+        if (self.training and self.dropout.p) or not walks(reader, context):
+            return None
+        return Walk(reader, context, self.initial_state(z), self_fed)
 
 
 @final
@@ -177,13 +166,9 @@ class RecurrentEmitter(Emitter):
         """Logits (B, V) after the symbols (B,) that were really emitted."""
         return self.core.step(previous, state)
 
-    def generate(self, context: Tensor, z: Tensor, choice: Choice) -> Tensor | None:
-        """Whole sequences (B, T_max), where the kernel can."""
-        return self.core.generate(context, z, choice, self_fed=False)
-
-    def search(self, context: Tensor, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor | None:
-        """The likeliest strings (B, T_max), where the kernel can."""
-        return self.core.search(context, z, beams, forbidden, self_fed=False)
+    def walk(self, context: Tensor, z: Tensor) -> Walk | None:
+        """All steps at once, where the kernel can."""
+        return self.core.walk(context, z, self_fed=False)
 
 
 @final
@@ -211,9 +196,9 @@ class SelfFedEmitter(Emitter):
     @torch.no_grad()
     def _path(self, context: Tensor, z: Tensor, length: int) -> Tensor:
         """The symbols (B, T) that are read before each of the first `length` steps."""
-        walked = self.core.path(context[:, :length], z)
-        if walked is not None:
-            return walked
+        walk = self.walk(context[:, :length], z)
+        if walk is not None:
+            return walk.path()
         state = self.start(context, z)
         symbols = []
         for _ in range(length):
@@ -233,10 +218,6 @@ class SelfFedEmitter(Emitter):
         logits, after = self.core.step(state.fed, state)
         return logits, replace(after, fed=logits.detach().argmax(-1))
 
-    def generate(self, context: Tensor, z: Tensor, choice: Choice) -> Tensor | None:
-        """Whole sequences (B, T_max), where the kernel can."""
-        return self.core.generate(context, z, choice, self_fed=True)
-
-    def search(self, context: Tensor, z: Tensor, beams: int, forbidden: Sequence[int]) -> Tensor | None:
-        """The likeliest strings (B, T_max), where the kernel can."""
-        return self.core.search(context, z, beams, forbidden, self_fed=True)
+    def walk(self, context: Tensor, z: Tensor) -> Walk | None:
+        """All steps at once, where the kernel can."""
+        return self.core.walk(context, z, self_fed=True)

@@ -92,8 +92,66 @@ class _Search(Structure):
     ]  # fmt: skip
 
 
-def generates(reader: Reader, context: Tensor) -> bool:
-    """Whether the kernel is there and generates with this emitter: one plain layer, fp32 on the CPU, no autocast, no gradients."""
+@final
+@dataclass(frozen=True)
+class Walk:
+    """An emitter from where its rows start, all steps of which the kernel takes at once. A row depends on no other.
+
+    The same symbols as step by step, but for rounding.
+    """
+
+    reader: Reader
+    context: Tensor
+    """(B, T, C)."""
+
+    state: tuple[Tensor, ...]
+    """Parts (1, B, H)."""
+
+    self_fed: bool
+    """Whether the emitter reads its own most likely symbols instead of those that were chosen."""
+
+    def draw(self, choice: Choice) -> Tensor:
+        """Tokens (B, T), each row ended by `EOS` (0) at T at the latest."""
+        tokens = torch.zeros(self.context.shape[:2], dtype=torch.int64, device="cpu")
+        forbidden = _numbers(choice.forbidden)
+        for rows, part in self._parts(_kept(self.reader)):
+            uniform = None if choice.uniform is None else choice.uniform[rows].contiguous()
+            way = _Choice(
+                _at(uniform), tokens.shape[1], choice.temperature, choice.top_k or 0, choice.top_p or 1.0,
+                addressof(forbidden), len(forbidden), self.self_fed,
+            )  # fmt: skip
+            part.call("textvae_generate", addressof(way), tokens[rows])
+        return tokens
+
+    def search(self, beams: int, forbidden: Sequence[int]) -> Tensor:
+        """The likeliest strings that beam search finds, tokens (B, T)."""
+        tokens = torch.zeros(self.context.shape[:2], dtype=torch.int64, device="cpu")
+        never = _numbers(forbidden)
+        way = _Search(beams, tokens.shape[1], addressof(never), len(never), self.self_fed)
+        for rows, part in self._parts(_kept(self.reader)):
+            part.call("textvae_search", addressof(way), tokens[rows], beams)
+        return tokens
+
+    def path(self) -> Tensor:
+        """The symbols (B, T) that a self-fed emitter reads before each step: `EOS` (0), then its own most likely ones."""
+        symbols = torch.zeros(self.context.shape[:2], dtype=torch.int64, device="cpu")
+        for rows, part in self._parts(_Packed.of(self.reader)):  # in training: of weights that change with every step
+            part.call("textvae_path", symbols.shape[1], symbols[rows])
+        return symbols
+
+    def _parts(self, weights: _Packed) -> Iterator[tuple[slice, _Part]]:
+        """The rows of the batch, part by part."""
+        steps = self.context.shape[1]
+        wide = 1 if self.context.stride(1) == 0 else steps  # a context that is repeated over the steps is projected once
+        size = max(1, WIDEST // (wide * len(weights.w_context)))
+        for first in range(0, len(self.context), size):
+            rows = slice(first, first + size)
+            h, *c = (aligned(each[0, rows], 1).contiguous() for each in self.state)
+            yield rows, _Part(weights, F.linear(self.context[rows, :wide], weights.w_context), h, c[0] if c else None)
+
+
+def walks(reader: Reader, context: Tensor) -> bool:
+    """Whether the kernel is there and walks this emitter: one plain layer, fp32 on the CPU, no autocast, no gradients."""
     core = reader.core
     plain = core.num_layers == 1 and core.bias and not core.bidirectional and not core.proj_size
     return (
@@ -104,35 +162,6 @@ def generates(reader: Reader, context: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and kernel().library is not None
     )
-
-
-def generate(reader: Reader, context: Tensor, state: tuple[Tensor, ...], choice: Choice, self_fed: bool = False) -> Tensor:
-    """Tokens (B, T), each row ended by `EOS` (0) at T at the latest, for the context (B, T, C) and the first state, parts (1, B, H).
-
-    A row depends on no other. The same symbols as step by step, but for rounding. A self-fed emitter reads its own most likely
-    symbols instead of those that were chosen.
-    """
-    tokens = torch.zeros(context.shape[:2], dtype=torch.int64, device="cpu")
-    for rows, walk in _walks(_kept(reader), context, state):
-        uniform = None if choice.uniform is None else choice.uniform[rows].contiguous()
-        walk.generate(choice, uniform, self_fed, tokens[rows])
-    return tokens
-
-
-def search(reader: Reader, context: Tensor, state: tuple[Tensor, ...], beams: int, forbidden: Sequence[int], self_fed: bool) -> Tensor:
-    """The likeliest string that beam search finds for each row, tokens (B, T), for the context (B, T, C) and the first state."""
-    tokens = torch.zeros(context.shape[:2], dtype=torch.int64, device="cpu")
-    for rows, walk in _walks(_kept(reader), context, state):
-        walk.search(beams, forbidden, self_fed, tokens[rows])
-    return tokens
-
-
-def path(reader: Reader, context: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-    """The symbols (B, T) that a self-fed emitter reads before each step: `EOS` (0), then its own most likely ones."""
-    symbols = torch.zeros(context.shape[:2], dtype=torch.int64, device="cpu")
-    for rows, walk in _walks(_Packed.of(reader), context, state):
-        walk.path(symbols[rows])
-    return symbols
 
 
 @final
@@ -192,8 +221,8 @@ def _kept(reader: Reader) -> _Packed:
 
 @final
 @dataclass(frozen=True)
-class _Walk:
-    """An emitter and where some of its rows start from."""
+class _Part:
+    """Packed weights and where some of the rows start from."""
 
     weights: _Packed
     context: Tensor
@@ -203,26 +232,8 @@ class _Walk:
     c: Tensor | None
     """(B, H) each."""
 
-    def generate(self, choice: Choice, uniform: Tensor | None, self_fed: bool, tokens: Tensor) -> None:
-        """Generate into tokens (B, T), full of `EOS`."""
-        forbidden = _numbers(choice.forbidden)
-        way = _Choice(
-            _at(uniform), tokens.shape[1], choice.temperature, choice.top_k or 0, choice.top_p or 1.0,
-            addressof(forbidden), len(forbidden), self_fed,
-        )  # fmt: skip
-        self._call("textvae_generate", addressof(way), tokens)
-
-    def search(self, beams: int, forbidden: Sequence[int], self_fed: bool, tokens: Tensor) -> None:
-        """Search into tokens (B, T), full of `EOS`."""
-        never = _numbers(forbidden)
-        way = _Search(beams, tokens.shape[1], addressof(never), len(never), self_fed)
-        self._call("textvae_search", addressof(way), tokens, beams)
-
-    def path(self, symbols: Tensor) -> None:
-        """Walk a self-fed emitter's path into symbols (B, T), whose first column is given."""
-        self._call("textvae_path", symbols.shape[1], symbols)
-
-    def _call(self, name: str, argument: int, out: Tensor, beams: int = 1) -> None:
+    def call(self, name: str, argument: int, out: Tensor, beams: int = 1) -> None:
+        """Call one of the kernel's walks into out (B, T), full of `EOS`."""
         (batch, units), symbols = self.h.shape, len(self.weights.bias)
         slots = batch * beams
         w, step = self.weights, self.context.stride(1) if self.context.shape[1] > 1 else 0
@@ -233,17 +244,6 @@ class _Walk:
         room, marks = self.h.new_empty(slots * (4 * units + 2 * symbols)), out.new_empty(slots * (symbols + 2) + 1)
         threads = threads_for(max(slots, FEW_ROWS) * out.shape[1] * units)
         call_kernel(name, addressof(emitter), argument, room, marks, out, threads)
-
-
-def _walks(weights: _Packed, context: Tensor, state: tuple[Tensor, ...]) -> Iterator[tuple[slice, _Walk]]:
-    """The rows of a batch, part by part, each with its walk."""
-    steps = context.shape[1]
-    wide = 1 if context.stride(1) == 0 else steps  # a context that is repeated over the steps is projected once
-    part = max(1, WIDEST // (wide * len(weights.w_context)))
-    for first in range(0, len(context), part):
-        rows = slice(first, first + part)
-        h, *c = (aligned(each[0, rows], 1).contiguous() for each in state)
-        yield rows, _Walk(weights, F.linear(context[rows, :wide], weights.w_context), h, c[0] if c else None)
 
 
 def _numbers(given: Sequence[int]) -> Array[c_int64]:

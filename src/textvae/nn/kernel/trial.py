@@ -107,7 +107,7 @@ def _wrong_path(generator: torch.Generator) -> str | None:
             nn.init.normal_(parameter, generator=generator)
     context = torch.randn(3, 4, 2, generator=generator, **LIKE)
     state = tuple(torch.zeros(1, 3, 20, **LIKE) for _ in range(2))
-    ours = generation.path(generation.Reader(embedding, core, output), context, state)
+    ours = generation.Walk(generation.Reader(embedding, core, output), context, state, self_fed=True).path()
     for step in range(3):
         seen, state = core(torch.cat([embedding(ours[:, step]), context[:, step]], 1)[:, None], state)
         if not torch.equal(output(seen[:, 0]).argmax(1), ours[:, step + 1]):
