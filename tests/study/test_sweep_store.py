@@ -24,8 +24,8 @@ from textvae.study.commands import typed
 from textvae.study.sweep.base import Base, checked
 from textvae.study.sweep.report import notes
 from textvae.study.sweep.search import Found, Sweep
-from textvae.study.sweep.space import Space
-from textvae.study.sweep.store import Goal, Store, opened
+from textvae.study.sweep.space import Goal, Space
+from textvae.study.sweep.store import Store, opened
 from textvae.study.sweep.trial import Outcome, Pruning, Trial, front, full_beta_from, ranked
 from textvae.training.schedules import beta_at
 

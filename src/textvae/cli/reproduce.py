@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 from textvae.cli.output import note, print_json, print_lines, print_table
 from textvae.cli.parameters import Json
 from textvae.errors import ConfigError
+from textvae.study.jobs import Budget
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from textvae.study.summaries import Summary
 
 
-Budget = Literal["smoke", "paper", "best"]
 What = Literal["table1", "table2", "table2-long", "table3", "table3-long", "figures", "future-toy", "future-tweets"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 from textvae.cli.flags import Flags, given
 from textvae.cli.output import note, print_json, print_table
 from textvae.cli.parameters import Json, Seed
+from textvae.study.sweep.space import Goal
 
 if TYPE_CHECKING:
     from textvae.study.sweep.search import Found
@@ -22,7 +23,7 @@ def sweep(
     *,
     trials: Annotated[int, Parameter(validator=Number(gte=0))],
     storage: Path,
-    goal: Literal["front", "elbo"] = "front",
+    goal: Goal = "front",
     space: Path | None = None,
     runs: Path | None = None,
     plot: Path | None = None,

@@ -14,8 +14,8 @@ from textvae.errors import ConfigError, CorpusError, RunError, TrainingError
 from textvae.settings import RunSettings
 from textvae.study.sweep.base import Base, checked
 from textvae.study.sweep.progress import SweepProgress
-from textvae.study.sweep.space import Space, default_space, imported_optuna, load_space, settings_of
-from textvae.study.sweep.store import Goal, Store, opened
+from textvae.study.sweep.space import Goal, Space, default_space, imported_optuna, load_space, settings_of
+from textvae.study.sweep.store import Store, opened
 from textvae.study.sweep.trial import Pruning, Trial, outcome_of
 
 if TYPE_CHECKING:

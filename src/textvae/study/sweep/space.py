@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from textvae.config import CorpusSettings, ObjectiveSettings, TrainingSettings
 from textvae.descriptions import describe, model_fields
@@ -33,6 +33,9 @@ LEFT_ALONE = {
 
 DIGITS = 4
 """Significant digits of a number that is tried: the command that trains it again is exact, and can be read."""
+
+Goal = Literal["front", "elbo"]
+"""front: little distortion and little rate, the Pareto front of both. elbo: the best ELBO; trials that fall behind are pruned."""
 
 Space = Mapping[str, "BaseDistribution"]
 """Optuna's ranges by the dotted names of settings; a list of numbers is the text that the command line has for it."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -19,16 +19,13 @@ from textvae.errors import ConfigError, RunError
 from textvae.layering import dotted
 from textvae.settings import RunSettings, to_dict
 from textvae.study.commands import typed
-from textvae.study.sweep.space import Space, as_data, holds, imported_optuna, rounded
+from textvae.study.sweep.space import Goal, Space, as_data, holds, imported_optuna, rounded
 from textvae.study.sweep.trial import Outcome, Trial
 from textvae.study.sweep.workers import Workers
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
-
-Goal = Literal["front", "elbo"]
-"""front: little distortion and little rate, the Pareto front of both. elbo: the best ELBO; trials that fall behind are pruned."""
 
 STUDY = "textvae"
 """The name of the one study in a journal."""
