@@ -126,8 +126,8 @@ class TrainingSettings:
     """Wall-clock budget: throughput is measured in the first seconds, the number of steps fixed from it."""
 
     start_from: str | None = None
-    """A run (its folder, or user/model on the hub) whose weights training starts with. Its symbols and longest line are taken too, and its
-    settings lie under all others, but for the seed, which is one higher."""
+    """A run (its folder, or user/model on the hub) whose weights training starts with. Its symbols (to which new
+    characters are added) and its longest line are taken too, and its settings lie under all others, but for the seed, one higher."""
 
     batch: int = 64
     """Sequences in a batch."""

@@ -44,12 +44,33 @@ def test_what_only_gets_worse_keeps_the_weights_it_started_with(first: Path, set
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_other_lines_are_read_with_the_other_runs_symbols_and_length(first: Path, tmp_path: Path) -> None:
+def test_other_lines_are_read_at_the_other_runs_length_and_their_new_characters_are_learned(
+    first: Path, settings: Any, recorder: Any, tmp_path: Path
+) -> None:
     other = tmp_path / "other.txt"
-    other.write_text("\n".join(["abcx", "fed", "aaaabbbbcccc", "bad"] * 5))
-    vae = textvae.train(other, out=tmp_path / "second", training={"steps": 2, "start_from": str(first)}, hooks=[])
-    before = textvae.load(first)
-    assert vae.tokenizer.to_json() == before.tokenizer.to_json() and vae.max_length == before.max_length == 7
+    other.write_text("\n".join(["abzx", "fed", "aaaabbbbcccc", "bad"] * 5))
+    session.start(settings("rnn", corpus={"path": str(other)}, training={"start_from": str(first)}), tmp_path / "second", [recorder])
+    vae, before = textvae.load(tmp_path / "second"), textvae.load(first)
+    assert vae.max_length == before.max_length == 7
+    assert vae.tokenizer.to_json()["symbols"] == before.tokenizer.to_json()["symbols"] + "xz"
+    told = "2 characters that the run in training.start_from does not know are learned from the beginning ('x', 'z')"
+    assert told in recorder.all("warning")
+    assert vae.reconstructions(["abzx"])[0].input == "abzx"
+
+
+@pytest.mark.parametrize("family", ["rnn", "cnn", "hybrid", "ladder-cnn", "lm"])
+def test_with_new_characters_the_old_ones_keep_their_weights(settings: Any, metrics: Any, tmp_path: Path, family: str) -> None:
+    """At step 0 each family's own lines cost what they did, but for the share of probability that the new characters take."""
+    session.start(settings(family), tmp_path / "first")
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(["abzx", "fed", "bad", "cab"] * 5))
+    frozen = {"start_from": str(tmp_path / "first"), "steps": 1, "learning_rate": 1e-12, "keep": "last"}
+    session.start(settings(family, corpus={"path": str(other)}, training=frozen), tmp_path / "second")
+    before, after = (read_tensors(tmp_path / run / "weights.safetensors")[0] for run in ("first", "second"))
+    grown = [name for name in before if before[name].shape != after[name].shape]
+    assert grown and all(len(after[name]) == len(before[name]) + 2 for name in grown)
+    for name in (name for name in before if before[name].is_floating_point() and "running" not in name):
+        assert torch.allclose(before[name], after[name][: len(before[name])] if before[name].dim() else after[name], atol=1e-6)
 
 
 def test_too_long_a_line_is_told_without_advice_that_would_be_refused(first: Path, settings: Any, recorder: Any, tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def prepare(corpus: Corpus, settings: CorpusSettings, tokenizer: Tokenizer | Non
         CorpusError: no training line is left, or the lines hold no symbol.
         ConfigError: the tokenizer's settings are out of range.
     """
-    first = _lines_to_fit(corpus)
+    first = lines_to_fit(corpus)
     fixed = tokenizer is not None
     if tokenizer is None:
         tokenizer = fit_tokenizer(first, settings)
@@ -273,7 +273,7 @@ def fit_split(
     return fitted, told + _unknown_notices(split, given, fitted.table, tokenizer)
 
 
-def _lines_to_fit(corpus: Corpus) -> list[str]:
+def lines_to_fit(corpus: Corpus) -> list[str]:
     """Lines that vocabulary and length are read from: the training lines; for a source a draw of its own."""
     if corpus.source is None:
         return corpus.splits["train"]

@@ -63,6 +63,10 @@ class Tokenizer(ABC):
         """Return how often each symbol that the vocabulary does not hold occurs in the lines, most frequent first."""
         return {}  # where every byte is a symbol
 
+    def extended(self, lines: Sequence[str]) -> Tokenizer:
+        """A tokenizer with the same tokens and, behind them, symbols of the lines that it does not know; only characters are learned."""
+        return self
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Return the content of tokenizer.json."""
@@ -95,7 +99,7 @@ class CharacterTokenizer(Tokenizer):
     kind: ClassVar[str] = "characters"
 
     symbols: str
-    """The characters of the training text, in code-point order; the i-th is token 2 + i."""
+    """The characters of the training text, in code-point order, and behind them those that were learned later; the i-th is token 2 + i."""
 
     @classmethod
     def fit(cls, lines: Sequence[str]) -> Self:
@@ -133,6 +137,10 @@ class CharacterTokenizer(Tokenizer):
         counts[_codes(self.symbols)] = 0
         codes = np.flatnonzero(counts)
         return dict(Counter({chr(code): int(counts[code]) for code in codes}).most_common())
+
+    def extended(self, lines: Sequence[str]) -> CharacterTokenizer:
+        """The same characters and, behind them, others of the lines in code-point order."""
+        return CharacterTokenizer(self.symbols + "".join(sorted(self.unknown(lines))))
 
     def to_json(self) -> dict[str, Any]:
         """Return the kind and the symbols."""

@@ -10,6 +10,7 @@ import torch
 
 from textvae.config import require
 from textvae.data.corpora import Prepared, load_corpus, prepare
+from textvae.data.corpus import Corpus
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import RESERVED
 from textvae.errors import RunError
@@ -64,7 +65,8 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
             f"{folder.path} was stopped before it had taken the weights of {config.settings.training.start_from}: "
             "nothing is lost; remove the folder, and give the command that began it again"
         )
-    data = _prepared(config.settings, hooks, tokenizer, config.max_length)
+    corpus = load_corpus(config.settings.corpus, config.settings.training.seed)
+    data = _prepared(corpus, config.settings, hooks, tokenizer, config.max_length)
     if fingerprint_of(data.tables["train"]) != config.fingerprint:
         raise RunError(
             f"{folder.path}: the training lines of {config.settings.corpus.path} are not those the run began with: "
@@ -90,19 +92,26 @@ def prepared_model(settings: RunSettings, hooks: Sequence[Hook] = ()) -> tuple[P
     start = StartingRun.named(settings.training.start_from) if settings.training.start_from else None
     if start:
         start.check_reading(settings)
-    data = _prepared(settings, hooks, start.tokenizer, start.config.max_length) if start else _prepared(settings, hooks)
+    corpus = load_corpus(settings.corpus, settings.training.seed)
+    if start:
+        tokenizer, told = start.learning(corpus)
+        data = _prepared(replace(corpus, notices=(*corpus.notices, *told)), settings, hooks, tokenizer, start.config.max_length)
+    else:
+        data = _prepared(corpus, settings, hooks)
     torch.manual_seed(settings.training.seed)
     config = RunConfig(settings, data.tokenizer.vocabulary_size, data.max_length, fingerprint_of(data.tables["train"]), 0)
     with memory_told(TOO_LARGE):
         model = config.build()
         if start:
-            start.give_weights(model, settings)
+            start.give_weights(model, settings, data.tokenizer)
         _check(settings, model)
     return data, model, config
 
 
-def _prepared(settings: RunSettings, hooks: Sequence[Hook], tokenizer: Tokenizer | None = None, max_length: int | None = None) -> Prepared:
-    data = prepare(load_corpus(settings.corpus, settings.training.seed), settings.corpus, tokenizer, max_length)
+def _prepared(
+    corpus: Corpus, settings: RunSettings, hooks: Sequence[Hook], tokenizer: Tokenizer | None = None, max_length: int | None = None
+) -> Prepared:
+    data = prepare(corpus, settings.corpus, tokenizer, max_length)
     if is_main_process():
         for notice in data.notices:
             Hooks(hooks).on_warning(notice)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from textvae.config import require
+from textvae.data.corpora import lines_to_fit
+from textvae.data.corpus import Corpus
 from textvae.data.tokenizers import Tokenizer
 from textvae.errors import ConfigError, RunError
 from textvae.hub import located
@@ -18,6 +20,8 @@ from textvae.settings import RunSettings, resolve, to_dict
 from textvae.training.run_folder import RunConfig, RunFolder
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from textvae.model.text_model import LatentTextModel
 
 READING = ("tokenizer", "vocabulary", "max_length", "long_lines")
@@ -27,7 +31,7 @@ READING = ("tokenizer", "vocabulary", "max_length", "long_lines")
 @final
 @dataclass(frozen=True)
 class StartingRun:
-    """The run whose weights another one starts with. Both read the same symbols, and lines of the same length."""
+    """The run whose weights another one starts with. Both read lines of the same length, and the symbols that this one knows."""
 
     folder: RunFolder
     config: RunConfig
@@ -51,8 +55,18 @@ class StartingRun:
             f"corpus.max_length is {here.max_length}, but the run in training.start_from has {self.config.max_length}: leave it out",
         )
 
-    def give_weights(self, model: LatentTextModel, settings: RunSettings) -> None:
-        """Put the run's weights into a new model.
+    def learning(self, corpus: Corpus) -> tuple[Tokenizer, tuple[str, ...]]:
+        """Its tokenizer and, behind its symbols, those characters of the training lines that it does not know; and a notice of them."""
+        lines = lines_to_fit(corpus)
+        tokenizer = self.tokenizer.extended(lines)
+        new = tokenizer.vocabulary_size - self.tokenizer.vocabulary_size
+        if not new:
+            return tokenizer, ()
+        shown = ", ".join(map(repr, list(self.tokenizer.unknown(lines))[:5])) + (", …" if new > 5 else "")
+        return tokenizer, (f"{new} characters that the run in training.start_from does not know are learned from the beginning ({shown})",)
+
+    def give_weights(self, model: LatentTextModel, settings: RunSettings, tokenizer: Tokenizer) -> None:
+        """Put the run's weights into a new model, which reads with the tokenizer; its weights of new symbols stay as they were drawn.
 
         Raises:
             ConfigError: they do not fit it; told with the settings that differ.
@@ -60,6 +74,10 @@ class StartingRun:
         """
         with _told():
             tensors = self.folder.weights()
+        symbols = self.tokenizer.vocabulary_size, tokenizer.vocabulary_size
+        if symbols[0] < symbols[1]:
+            fresh = model.state_dict()
+            tensors |= {name: _with_new_rows(each, fresh[name], symbols) for name, each in tensors.items() if name in fresh}
         try:
             model.load_state_dict(tensors)
         except RuntimeError:
@@ -73,6 +91,15 @@ class StartingRun:
             raise ConfigError(
                 f"the weights of the run in training.start_from do not fit: {told}; leave that out, or the preset that sets it"
             ) from None
+
+
+def _with_new_rows(known: Tensor, fresh: Tensor, symbols: tuple[int, int]) -> Tensor:
+    """A weight with a row a symbol, of as many symbols as there were, and the rows of new ones behind them; any other as it is."""
+    if known.shape[1:] != fresh.shape[1:] or known.shape == fresh.shape or (len(known), len(fresh)) != symbols:
+        return known
+    import torch  # which takes seconds: not for a mistake in the settings
+
+    return torch.cat([known, fresh[len(known) :].to(known)])
 
 
 @contextmanager
