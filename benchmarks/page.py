@@ -29,7 +29,8 @@ PARTS = {
     "sampling": (
         "Sampling",
         "32 symbols a sequence from an LSTM of 256 units, beside the loop one writes first (`nn.LSTM` a step at a time); and beam search "
-        "in the kernel beside itself step by step (`stepwise_ms`), as it runs without a compiler.",
+        "in the kernel beside itself step by step (`stepwise_ms`), as it runs without a compiler. `GF/s` counts the products that no way "
+        "of sampling can do without.",
     ),
     "pipeline": ("Around training", "Reading, batches, evaluation, encoding and start-up, each beside what one writes first."),
     "whole": (
