@@ -173,6 +173,15 @@ def test_latents_that_are_no_whole_file_or_would_need_pickle_are_refused(textvae
         assert name in textvae("decode", run, tmp_path / name).refused()
 
 
+def test_a_model_without_a_latent_has_nothing_to_encode_into_or_walk_through(textvae: Command, corpus: Path, tmp_path: Path) -> None:
+    small = ("--model.decoder.hidden", 4, "--model.decoder.embedding", 4, "--training.batch", 4, "--training.device", "cpu")
+    assert textvae("train", corpus, "--preset", "lm", "--steps", 1, "--out", tmp_path / "lm", *small).code == 0
+    for name in ("z.npy", "z.parquet"):
+        told = textvae("encode", tmp_path / "lm", corpus, "--out", tmp_path / name).refused()
+        assert "has no latent" in told and not (tmp_path / name).exists()
+    assert "has no latent" in textvae("interpolate", tmp_path / "lm", "oak", "elm").refused()
+
+
 def test_parquet_without_vectors_is_refused(textvae: Command, run: Path, tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

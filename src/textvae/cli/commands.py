@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -16,6 +16,9 @@ from textvae.cli.output import note, print_columns, print_json, print_lines, pri
 from textvae.cli.parameters import Beams, Column, Corpus, Device, ImportanceSamples, Json, Run, Seed, Split, Texts
 from textvae.config import Way, require
 from textvae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from textvae.api import TextVAE
 
 STDIN = "-"
 """Typed for a text file, it means what is piped in."""
@@ -155,7 +158,7 @@ def interpolate(
     path
         The straight line, or the arc that keeps the vectors' length.
     """
-    strings = loaded(run, device).interpolate(start, end, steps, path)
+    strings = _with_latent(run, device).interpolate(start, end, steps, path)
     if json:
         print_json(strings)
     else:
@@ -175,8 +178,7 @@ def encode(run: Run, input: Texts, /, *, out: Path, column: Column = None, devic
 
     check_new(out)
     lines = _lines(input, column)
-    vectors = loaded(run, device).encode(lines)
-    require(vectors.shape[1] > 0, f"{run} has no latent to encode into: give a run of another model than lm")
+    vectors = _with_latent(run, device).encode(lines)
     write_vectors(out, vectors, lines)
     note(f"{out} holds {len(vectors):,} vectors of {vectors.shape[1]} numbers")
 
@@ -247,6 +249,13 @@ def presets(action: Literal["list", "show"] = "list", name: str | None = None, /
         raise ConfigError("textvae presets show needs a name: textvae presets lists them")
     else:
         print(toml(to_dict(resolve(name))), end="")
+
+
+def _with_latent(run: str, device: Device) -> TextVAE:
+    """A run's model; raises `ConfigError` where it has no latent, and so no vectors and no way between two of them."""
+    vae = loaded(run, device)
+    require(bool(vae.model.latents.shapes), f"{run} has no latent (preset lm): give a run of another preset")
+    return vae
 
 
 def _lines(input: str, column: str | None) -> Sequence[str]:
