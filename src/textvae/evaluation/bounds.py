@@ -21,7 +21,7 @@ from torch import Tensor
 from textvae.config import require
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.model.inference import check_fits, inference
+from textvae.model.inference import BATCH, check_fits, inference
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.gaussian import Gaussian
 
@@ -30,9 +30,6 @@ HELD_TOKENS = {"cpu": 8_000, "cuda": 200_000}
 
 On a processor few are faster than many: their gates stay in its cache (measured at H = 256: 8,000 beat 60,000 by a quarter).
 """
-
-BATCH = 64
-"""Sequences that go through the encoder at once."""
 
 Progress = Callable[[str, int, int], None]
 """Told what is being measured, how many sequences are done and how many there are."""

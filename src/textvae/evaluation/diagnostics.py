@@ -17,7 +17,7 @@ from torch import Tensor
 from textvae.config import require
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.model.inference import check_fits, inference
+from textvae.model.inference import BATCH, check_fits, inference
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.gaussian import LOG_TWO_PI, Gaussian
 from textvae.shapes import MapShape
@@ -27,9 +27,6 @@ ACTIVE_VARIANCE = 0.01
 
 ACTIVE_RATE = 0.01
 """Least mean conditional KL of an active unit below the top, in nats: there the mean moves with the parent's sample even when q = p."""
-
-BATCH = 256
-"""Sequences that go through the encoder at once."""
 
 KEPT = 2_000
 """Most sequences whose z is kept: the mean over z_n of the mutual information is over these, so that its cost grows with N, not N^2."""

@@ -8,12 +8,9 @@ from torch import Tensor
 
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.model.inference import check_fits, inference
+from textvae.model.inference import BATCH, check_fits, inference
 from textvae.model.latents import RungStep
 from textvae.model.text_model import LatentTextModel
-
-BATCH = 256
-"""Sequences that go through the model at once."""
 
 RATE_SAMPLES = 64
 """Samples of a posterior that a rate without a closed form is averaged over."""
