@@ -16,7 +16,7 @@ import torch
 
 from textvae import hub
 from textvae.config import CorpusSettings, Device, Split, Way, require
-from textvae.data.corpora import Prepared, fit_split, load_corpus, load_lines, prepare
+from textvae.data.corpora import BUILT_IN, Prepared, fit_split, load_corpus, load_lines, prepare
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import UNK, TokenTable
 from textvae.errors import ConfigError, CorpusError, did_you_mean
@@ -34,7 +34,7 @@ from textvae.training import session
 from textvae.training.hooks import Hook
 from textvae.training.model_card import for_use
 from textvae.training.progress import ProgressLine
-from textvae.training.run_folder import RunFolder
+from textvae.training.run_folder import RunFolder, fingerprint_of
 from textvae.training.starting import run_settings
 
 TABLES = ("corpus_settings", "model", "objective", "training")
@@ -201,7 +201,7 @@ class TextVAE:
         Raises:
             CorpusError: there is no such corpus, or no line in it that the model can read.
         """
-        settings = self._settings_of(corpus, column)
+        settings = self._measured(corpus, column)
         found = load_lines(settings, split, self.settings.training.seed)
         fitted, told = fit_split(split, found.lines, self.tokenizer, settings, self.max_length, fixed=True)
         for notice in (*found.notices, *told):
@@ -241,7 +241,7 @@ class TextVAE:
             ConfigError: no model to compare with, or no line that both read whole.
         """
         require(isinstance(other, TextVAE), f"other is a {type(other).__name__}: give a model, such as textvae.load('runs/other')")
-        settings = self._settings_of(corpus, column)
+        settings = self._measured(corpus, column)
         found = load_lines(settings, split, self.settings.training.seed)
         for notice in (*found.notices, *known_lines(settings, split, self.settings, other.settings)):
             warnings.warn(notice, stacklevel=2)
@@ -261,6 +261,20 @@ class TextVAE:
         """A corpus read as this model reads: its tokenizer, its longest line."""
         settings = self._settings_of(corpus, column)
         return prepare(load_corpus(settings, self.settings.training.seed), settings, self.tokenizer, self.max_length)
+
+    def _measured(self, corpus: str | Path | None, column: str | None) -> CorpusSettings:
+        """The settings of a corpus to measure. Raises `CorpusError` where it is not named, and what lies at its path is not what the
+        model was trained on: a path may be read in another folder, and a file may have changed.
+        """
+        settings = self._settings_of(corpus, column)
+        if corpus is not None or settings.path in BUILT_IN or self.folder is None:
+            return settings
+        which = f"{self.folder.path} was trained on {settings.path}"
+        if not Path(settings.path).exists():
+            raise CorpusError(f"{which}, which is not here: name the corpus to measure it on, or go to the folder it was trained in")
+        if fingerprint_of(self.prepared().tables["train"]) != self.folder.load()[0].fingerprint:
+            raise CorpusError(f"{which}, and that file has other training lines: name the corpus to measure it on these all the same")
+        return settings
 
     def _settings_of(self, corpus: str | Path | None, column: str | None) -> CorpusSettings:
         """The settings of a corpus, by default of this model's own."""

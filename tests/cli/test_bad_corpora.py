@@ -124,3 +124,20 @@ def test_a_line_of_one_character_and_lines_that_are_empty(train: Command) -> Non
 def test_an_unknown_corpus_with_the_nearest_name(textvae: Command, command: tuple[str, ...]) -> None:
     assert "Did you mean 'sinusoids'?" in textvae(*command).refused()
     assert "needs a name" in textvae(*command[:2]).refused()
+
+
+def test_a_run_is_not_measured_on_another_file_of_the_same_name(textvae: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ("--model.decoder.hidden", 4, "--model.decoder.embedding", 4, "--training.batch", 4, "--training.device", "cpu")
+    for folder in ("here", "there", "nowhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "here" / "words.txt").write_text("".join(f"{line}\n" for line in LINES[:60]))
+    (tmp_path / "there" / "words.txt").write_text("".join(f"{line}\n" for line in LINES[30:90]))
+    monkeypatch.chdir(tmp_path / "here")
+    assert textvae("train", "words.txt", "--preset", "lm", "--steps", 1, "--out", "run", *small).code == 0
+    assert textvae("evaluate", "run").code == 0
+    monkeypatch.chdir(tmp_path / "there")
+    for command in (("evaluate", "../here/run"), ("compare", "../here/run", "../here/run")):
+        assert "../here/run was trained on words.txt, and that file has other training lines" in textvae(*command).refused()
+        assert textvae(*command, "words.txt").code == 0
+    monkeypatch.chdir(tmp_path / "nowhere")
+    assert "../here/run was trained on words.txt, which is not here: name the corpus" in textvae("evaluate", "../here/run").refused()
