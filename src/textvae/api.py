@@ -286,9 +286,11 @@ class TextVAE:
         """Texts as tokens, row i of text i. Longer ones than the model reads are cut and unseen symbols read as unknown, with a warning."""
         texts = _listed(texts)
         table = self.tokenizer.encode(texts)
-        long = int((table.lengths - 1 > self.max_length).sum())
-        if long:
-            warnings.warn(f"{long} of {len(texts)} texts are longer than {self.max_length} tokens and were cut", stacklevel=3)
+        long = np.flatnonzero(table.lengths - 1 > self.max_length) + 1
+        if len(long):
+            numbers = ", ".join(map(str, long[:5])) + (", …" if len(long) > 5 else "")
+            told = f"{len(long)} of {len(texts)} texts are longer than {self.max_length} tokens and were cut (number {numbers})"
+            warnings.warn(f"{told}: what is said of them is said of their beginnings", stacklevel=3)
             table = table.cut(self.max_length)
         if np.any(table.tokens == UNK):
             unknown = self.tokenizer.unknown(texts)

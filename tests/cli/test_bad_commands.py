@@ -180,6 +180,7 @@ def test_a_model_without_a_latent_has_nothing_to_encode_into_or_walk_through(tex
         told = textvae("encode", tmp_path / "lm", corpus, "--out", tmp_path / name).refused()
         assert "has no latent" in told and not (tmp_path / name).exists()
     assert "has no latent" in textvae("interpolate", tmp_path / "lm", "oak", "elm").refused()
+    assert "has no latent" in textvae("reconstruct", tmp_path / "lm", "oak").refused()
 
 
 def test_parquet_without_vectors_is_refused(textvae: Command, run: Path, tmp_path: Path) -> None:

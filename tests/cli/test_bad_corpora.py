@@ -83,7 +83,9 @@ def test_lines_that_are_all_too_long(train: Command) -> None:
 
 def test_texts_that_are_too_long_for_the_model_are_cut_and_told(textvae: Command, run: Path) -> None:
     ended = textvae("reconstruct", run, "oak elm and more", "oak elm", "--json")
-    assert notes(ended) == ["note: 1 of 2 texts are longer than 7 tokens and were cut"]
+    assert notes(ended) == [
+        "note: 1 of 2 texts are longer than 7 tokens and were cut (number 1): what is said of them is said of their beginnings"
+    ]
     assert [row["input"] for row in json.loads(ended.out)] == ["oak elm", "oak elm"]
 
 

@@ -72,6 +72,7 @@ def test_mistakes(textvae: Command, tmp_path: Path) -> None:
         "reproduce", "table2", "--budget", "smoke", "--rows", "lm", "--corpus", tmp_path / "nowhere", "--out", tmp_path
     ).refused()
     assert told.startswith(str(tmp_path / "nowhere")) and "is neither a file, a folder, nor a built-in" in told
+    assert "holds no results to draw" in textvae("reproduce", "figures", "--out", tmp_path / "empty").refused()
     assert "leave out --seeds" in textvae("reproduce", "figures", "--seeds", 1, "--out", tmp_path).refused()
     assert "leave out --corpus" in textvae("reproduce", "table1", "--corpus", "tweets32", "--out", tmp_path).refused()
 

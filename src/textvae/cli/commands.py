@@ -124,7 +124,7 @@ def reconstruct(
     if bool(texts) == (input is not None):
         raise ConfigError("reconstruct takes texts, or a file of them with --input: give one of the two")
     lines = list(texts) if input is None else _lines(input, column)
-    rows = loaded(run, device).reconstructions(lines, beams)
+    rows = _with_latent(run, device).reconstructions(lines, beams)
     if json:
         print_json([asdict(row) for row in rows])
         return
@@ -195,7 +195,7 @@ def decode(run: Run, vectors: Path, /, *, beams: Beams = 1, device: Device = "cp
     from textvae.cli.vectors import read_vectors
 
     z = read_vectors(vectors)
-    strings = loaded(run, device).decode(z, beams)
+    strings = _with_latent(run, device).decode(z, beams)
     if json:
         print_json(strings)
     else:

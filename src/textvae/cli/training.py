@@ -77,7 +77,7 @@ def _print_profile(corpus: str | None, preset: str | None, config: Path | None, 
 def _tell_what_next(vae: TextVAE, out: Path) -> None:
     run = shlex.quote(str(out))
     print(f"{out} holds the model: {vae.settings.architecture}, {vae.model.parameter_count:,} parameters. Next:")
-    for command in ("sample", "evaluate", "reconstruct"):
+    for command in ("sample", "evaluate", *(["reconstruct"] if vae.model.latents.shapes else [])):
         print(f"  textvae {command} {run}" + (" 'some text'" if command == "reconstruct" else ""))
     if vae.settings.training.start_from:
         print(f"  textvae compare {shlex.quote(vae.settings.training.start_from)} {run}")

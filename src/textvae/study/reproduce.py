@@ -157,5 +157,7 @@ def reproduce_figures(
         UserError, KeyboardInterrupt: as `reproduce_table`.
     """
     pyplot()  # what is missing is told before the training
+    if not any((out / "results").glob("*/*/*.json")):
+        raise RunError(f"{out} holds no results to draw: make some with textvae reproduce table1 --out {out}")
     finish([plane_job(budget)], out, processes, progress, done=Records(out).has_model)
     return draw(out, budget, corpus, tell)

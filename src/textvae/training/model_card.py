@@ -58,7 +58,7 @@ def for_use(card: str, name: str) -> str:
     run = shlex.quote(name)
     return f"""{card.partition(USE)[0]}{USE}
     textvae sample {run}
-    textvae reconstruct {run} "some text"
+    textvae score {run} FILE     # how probable each of its lines is
     textvae evaluate {run}     # importance bound, standard errors, the test split; of another corpus where one is named
 
     import textvae
