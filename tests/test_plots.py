@@ -35,7 +35,7 @@ def test_the_figure_is_a_picture_in_the_runs_folder(tmp_path: Path, rates: list[
 
 
 def test_the_figure_goes_where_it_is_asked_to(tmp_path: Path) -> None:
-    assert training_figure(written(tmp_path, [1.0]), out=tmp_path / "picture.png").exists()
+    assert training_figure(str(written(tmp_path, [1.0])), out=str(tmp_path / "picture.png")).exists()
 
 
 def test_a_run_without_metrics_is_refused(tmp_path: Path) -> None:

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 RUNGS = (ORANGE, SKY, GREEN, PURPLE, VERMILION)
 
 
-def training_figure(run: Path, entropy: float | None = None, out: Path | None = None) -> Path:
+def training_figure(run: str | Path, entropy: float | None = None, out: str | Path | None = None) -> Path:
     """Draw distortion and rate on valid over the steps of a run; returns the path of the picture (by default a PNG in the run's folder).
 
     Raises:
         RunError: the run has no metrics yet, or the file cannot be written.
         PackageError: matplotlib is not installed.
     """
-    records = MetricsLog(run / "metrics.jsonl").read()
+    records = MetricsLog(Path(run) / "metrics.jsonl").read()
     if not records:
         raise RunError(f"{run} has no metrics to draw: train it first")
-    path = out or run / "training.png"
+    path = Path(out) if out else Path(run) / "training.png"
     with drawing([path], (10, 3.6), 1, 2) as (_, axes):
         _draw_terms(axes[0, 0], records, entropy)
         _draw_rates(axes[0, 1], records)
