@@ -62,10 +62,11 @@ def write_json(path: Path, data: Any) -> None:
 def append_line(path: Path, line: str) -> None:
     """Add one line to a file, whole or not at all. Raises `RunError` as `write_atomically` does."""
     try:
-        with open(path, "ab") as file:
-            before = file.tell()
+        with open(path, "ab", buffering=0) as file:  # nothing is left in a buffer to be written after a mistake
+            before, content = file.tell(), f"{line}\n".encode()
             try:
-                file.write(f"{line}\n".encode())
+                if file.write(content) < len(content):
+                    raise OSError(errno.ENOSPC, "only a part was written")
                 _to_disk(file)
             except OSError:
                 os.truncate(path, before)
