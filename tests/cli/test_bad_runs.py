@@ -88,4 +88,4 @@ def test_a_run_goes_on_with_its_own_corpus_only(textvae: Command, copied: Path, 
     edited(copied / "config.json", corpus=config["corpus"] | {"path": str(tmp_path / "other.txt")})
     assert "are not those the run began with" in textvae("train", "--resume", "--out", copied).refused()
     edited(copied / "config.json", corpus=config["corpus"] | {"path": str(tmp_path / "gone.txt")})
-    assert "gone.txt is neither" in textvae("evaluate", copied).refused()
+    assert "gone.txt, which is not here: name the corpus" in textvae("evaluate", copied).refused()
