@@ -75,6 +75,24 @@ def test_the_table_a_picture_and_going_on(textvae: Command, space: Path, tmp_pat
     assert storage.read_bytes() == before, "looking changes nothing"
 
 
+def test_storage_and_trials_alone_go_on_with_all_that_was_asked_for(textvae: Command, space: Path, tmp_path: Path) -> None:
+    storage, runs, config = tmp_path / "s.journal", tmp_path / "runs", tmp_path / "settings.toml"
+    config.write_text("[objective]\nwarmup = 0.2\n")
+    first = textvae(*line(storage, space, "--trials", 2, "--goal", "elbo", "--runs", runs, "--seed", 3, "--config", config))
+    assert first.code == 0, first.err
+    assert textvae("sweep", "--storage", storage, "--trials", 0).out == first.out
+    more = textvae("sweep", "--storage", storage, "--trials", 3, "--json")
+    assert more.code == 0, more.err
+    found = json.loads(more.out)
+    assert found["goal"] == "elbo" and found["trials"]["complete"] == 3 and found["corpus"] == "sinusoids"
+    assert len(list(runs.iterdir())) == 3 and {one["run"] for one in found["best"]} == {str(run) for run in runs.iterdir()}
+    told = textvae("sweep", "sinusoids", "--storage", storage, "--trials", 4).refused()
+    assert "holds a sweep of another" in told and "Give --storage and --trials alone to go on with it" in told
+    assert "no corpus" in textvae("sweep", "--storage", tmp_path / "new.journal", "--trials", 1).refused()
+    space.unlink()
+    assert "space.toml" in textvae("sweep", "--storage", storage, "--trials", 4).refused()
+
+
 def test_two_processes_share_the_trials(textvae: Command, space: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s.journal"
     words = command_line(*line(storage, space, "--trials", 5, "--json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,8 @@ from textvae.study.sweep.space import Goal
 if TYPE_CHECKING:
     from textvae.study.sweep.search import Found
 
+SEED_HELP = "Of the search. A trial's own is --training.seed, the same for all. [default: 0]"
+
 
 def sweep(
     corpus: str | None = None,
@@ -23,11 +26,11 @@ def sweep(
     *,
     trials: Annotated[int, Parameter(validator=Number(gte=0))],
     storage: Path,
-    goal: Goal = "front",
+    goal: Goal | None = None,
     space: Path | None = None,
     runs: Path | None = None,
     plot: Path | None = None,
-    seed: Annotated[Seed, Parameter(help="Of the search. A trial's own is --training.seed, the same for all.")] = 0,
+    seed: Annotated[Seed | None, Parameter(help=SEED_HELP)] = None,
     preset: str | None = None,
     config: Path | None = None,
     json: Json = False,
@@ -35,8 +38,9 @@ def sweep(
 ) -> None:
     """Search for settings: train a corpus many times and print the best runs on valid, each with the command that trains it again.
 
-    The same command again goes on after Ctrl-C or a kill; started several times at once, on one machine or on several that share
-    the storage file, the processes share the trials. Settings given as flags are the same for every trial.
+    The same command again goes on after Ctrl-C or a kill, and so does --storage with --trials alone: the file keeps the rest. Started
+    several times at once, on one machine or on several that share that file, the processes share the trials. Settings given as
+    flags are the same for every trial.
 
     Parameters
     ----------
@@ -48,7 +52,7 @@ def sweep(
         The file that keeps the trials (a journal of Optuna's); made where there is none.
     goal
         front: little distortion and little rate, and the Pareto front of both; elbo: the best ELBO, giving up early on trials that
-        fall behind once beta has its full weight.
+        fall behind once beta has its full weight. [default: front]
     space
         A .toml file of what to search: lines such as "training.learning_rate" = { low = 1e-4, high = 1e-2, log = true } or
         "model.latent.channels" = { choices = [8, 16] }; a first line default = true adds them to the default search.
@@ -68,8 +72,11 @@ def sweep(
     if plot is not None:
         check_figure(plot)
     base = Base(corpus=corpus, preset=preset, config=config, flags=given(flags))
+    asked = Sweep.begun(storage) if base == Base() and goal is None and space is None else None
+    asked = asked or Sweep(base=base, storage=storage, goal=goal or "front", space=space)
+    asked = replace(asked, runs=runs or asked.runs, seed=asked.seed if seed is None else seed)
     try:
-        found = search(Sweep(base=base, storage=storage, goal=goal, space=space, runs=runs, seed=seed), trials)
+        found = search(asked, trials)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; the trials that are over are kept in {storage}: give the same command to go on") from None
     _tell(found, json, plot)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, final
@@ -15,7 +15,7 @@ from textvae.settings import RunSettings
 from textvae.study.sweep.base import Base, checked
 from textvae.study.sweep.progress import SweepProgress
 from textvae.study.sweep.space import Goal, Space, default_space, imported_optuna, load_space, settings_of
-from textvae.study.sweep.store import Store, opened
+from textvae.study.sweep.store import Store, asked_of, opened
 from textvae.study.sweep.trial import Pruning, Trial, outcome_of
 
 if TYPE_CHECKING:
@@ -38,6 +38,26 @@ class Sweep:
 
     seed: int = 0
     """Of the search; a trial's own is `training.seed`, the same for all."""
+
+    @classmethod
+    def begun(cls, storage: Path) -> Sweep | None:
+        """The sweep that a file holds, as it was asked for; None where it holds none, or not how it was asked for.
+
+        Raises `ConfigError` for a file that is none of a sweep.
+        """
+        asked = asked_of(storage)
+        if asked is None:
+            return None
+        paths = {name: Path(asked[name]) if asked[name] is not None else None for name in ("space", "runs")}
+        config = asked["base"]["config"]
+        base = Base(**{**asked["base"], "config": Path(config) if config is not None else None})
+        return cls(**{**asked, **paths, "base": base, "storage": storage})
+
+    def asked(self) -> dict[str, Any]:
+        """How it was asked for as plain data, without where it is kept."""
+        data = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items() if name != "storage"}
+        config = self.base.config
+        return {**data, "base": {**data["base"], "config": str(config) if config is not None else None}}
 
 
 @final
@@ -76,7 +96,7 @@ def search(sweep: Sweep, trials: int, progress: SweepProgress | None = None) -> 
     source = checked(settings).corpus.source
     progress = progress or SweepProgress()
     kept = sorted(path.name for path in sweep.runs.glob("trial-*")) if sweep.runs and trials else []  # before others begin more
-    with opened(sweep.storage, sweep.goal, settings, space, sweep.seed) as store, progress:
+    with opened(sweep.storage, sweep.goal, settings, space, sweep.seed, sweep.asked()) as store, progress:
         _require_own(sweep, kept, store.trials())
         progress.on_search(space, store.trials(), trials)
         while (trial := store.take(trials)) is not None:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 STUDY = "textvae"
 """The name of the one study in a journal."""
 
+ASKED = "asked"
+"""The name in a journal of how its sweep was asked for."""
+
 ATTEMPTS = 2
 """Times that settings are tried whose process was killed: perhaps they took its memory."""
 
@@ -38,8 +41,12 @@ STARTUP_TRIALS = 5
 
 
 @contextmanager
-def opened(path: Path, goal: Goal, base: RunSettings, space: Space, seed: int) -> Iterator[Store]:
+def opened(
+    path: Path, goal: Goal, base: RunSettings, space: Space, seed: int, asked: Mapping[str, Any] | None = None
+) -> Iterator[Store]:
     """The trials of a journal file, new or as earlier processes left them; this process is one of the sweep's in the block.
+
+    A new one keeps `asked`, plain data for `asked_of`.
 
     Raises:
         ConfigError: the file is none of a sweep, or one of another goal, other settings or another space.
@@ -50,8 +57,21 @@ def opened(path: Path, goal: Goal, base: RunSettings, space: Space, seed: int) -
     with Workers(path) as workers:
         with workers.alone():
             storage = _read(optuna, path)
-            study = _study(optuna, storage, path, goal, base, space)
+            study = _study(optuna, storage, path, goal, base, space, asked)
         yield Store(study, workers, space, seed)
+
+
+def asked_of(path: Path) -> dict[str, Any] | None:
+    """What a journal file keeps of how its sweep was asked for; None where there is no such file, or it keeps nothing of it.
+
+    Raises `ConfigError` for a file that is none of a sweep.
+    """
+    optuna = imported_optuna()
+    if not (path.exists() and path.stat().st_size):
+        return None
+    studies = _read(optuna, path.absolute()).get_all_studies()
+    asked: dict[str, Any] | None = studies[0].user_attrs.get(ASKED) if studies else None
+    return asked
 
 
 @final
@@ -185,13 +205,16 @@ def _mend(path: Path, lock: Any) -> None:
         lock.release()
 
 
-def _study(optuna: Any, storage: Any, path: Path, goal: Goal, base: RunSettings, space: Space) -> optuna.Study:
+def _study(
+    optuna: Any, storage: Any, path: Path, goal: Goal, base: RunSettings, space: Space, asked: Mapping[str, Any] | None
+) -> optuna.Study:
     """The journal's study: a new one starts with the base itself, where the space holds it; another sweep's is refused."""
     says = json.loads(json.dumps({"goal": goal, "settings": to_dict(base), "space": as_data(space)}))
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS)
     if not storage.get_all_studies():
         directions = ["minimize"] if goal == "elbo" else ["minimize", "minimize"]
         study = optuna.create_study(storage=storage, study_name=STUDY, directions=directions, pruner=pruner)
+        study.set_user_attr(ASKED, asked)
         study.set_user_attr("sweep", says)
         values = dotted(to_dict(base))
         if all(holds(one, values[name]) for name, one in space.items()):
@@ -217,7 +240,7 @@ def _require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any])
             label = {"goal": "goal", "settings": rest, "space": f"space, {rest}"}[what]
             raise ConfigError(
                 f"{path} holds a sweep of another {label}: {_shown(old, name)} there, {_shown(new, name)} here. "
-                "Give the same command to go on with it, or another file as --storage"
+                "Give --storage and --trials alone to go on with it, or another file as --storage"
             )
 
 
