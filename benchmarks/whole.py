@@ -75,7 +75,7 @@ def loop(preset: str, corpus: Path, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         data, model, _ = prepared_model(settings)
         line = ProgressLine(Console(file=io.StringIO(), force_terminal=True))
-        trainer = Trainer(model, data, settings.objective, training, 10**6, Path(folder), (line,))
+        trainer = Trainer(model, data, replace(settings, training=training), 10**6, Path(folder), (line,))
         model.train()
         line.on_start(10**6, 0)
         batches = trainer.batches()

@@ -132,6 +132,10 @@ class Warnings(Hook):
         """Tell it."""
         warnings.warn(message, stacklevel=2)
 
+    def on_collapse(self, message: str) -> None:
+        """Tell it."""
+        warnings.warn(message, stacklevel=2)
+
 
 def _written(texts: list[str], folder: Path) -> Path:
     """Write the texts into the folder of a run that is about to begin, and return their file; raises `RunError` where one stands."""

@@ -22,6 +22,7 @@ from textvae.evaluation.reconstruction import reconstruction_quality
 from textvae.evaluation.report import Evaluation, evaluate
 from textvae.evaluation.table import evaluation_rows, evaluation_table
 from textvae.model.text_model import LatentTextModel
+from textvae.settings import resolve
 
 Tiny = Callable[..., LatentTextModel]
 LINES = ["abcd", "", "d", "bb", "cd", "abcd"]
@@ -121,7 +122,7 @@ def test_symbols_that_the_model_does_not_know_are_counted_and_shown(tiny: Tiny) 
 
 
 def test_few_lines_tell_nothing_of_an_error_or_of_a_collapse(tiny: Tiny) -> None:
-    table = evaluation_table(measured(tiny("rnn"), ["ab"], importance_samples=2))
+    table = evaluation_table(measured(tiny("rnn"), ["ab"], importance_samples=2), resolve("rnn"))
     assert table.caption is None
     assert "±" not in evaluation_rows(measured(tiny("rnn"), ["ab"], importance_samples=2))[0][1]
 
@@ -210,7 +211,7 @@ def test_one_output_a_line_is_asked_for() -> None:
     ],
 )
 def test_the_verdict_on_collapse(rates: list[float], active: int, expected: str | None) -> None:
-    verdict = collapse_warning(rates, active)
+    verdict = collapse_warning(rates, active, resolve("rnn"))
     if expected is None:
         assert verdict is None
     else:
@@ -224,6 +225,25 @@ FIRST_ROWS = ["ELBO", "distortion", "rate", "importance bound", "entropy of the 
 LATENT_ROWS = ["active units", "mutual information"]
 
 
+def test_what_helps_against_a_collapse_goes_by_what_the_run_has() -> None:
+    def helps(preset: str, **flags: Any) -> str:
+        verdict = collapse_warning([0.0], 0, resolve(preset, flags=flags))
+        assert verdict is not None
+        return verdict.partition("what helps: ")[2]
+
+    plain = helps("cnn", objective={"free_bits": 0, "schedule": "cyclical", "beta": 2.0})
+    assert plain == "objective.free_bits, a longer objective.warmup, objective.beta below 1"
+    free = {"free_bits": 4.0, "free_bits_per": "rung", "beta": 0.5, "schedule": "constant"}
+    assert helps("rnn", objective=free, model={"decoder": {"word_dropout": 0.1}}) == (
+        "more objective.free_bits than 4, objective.schedule linear or cyclical, an objective.beta below 0.5, "
+        "more model.decoder.word_dropout, a smaller model.decoder.hidden"
+    )
+    mixed = helps("rnn", objective={"free_bits": 0, "free_bits_per": "channel"}, model={"latent": {"prior": "mixture"}})
+    assert mixed.startswith("objective.free_bits with objective.free_bits_per rung")
+    assert "word_dropout" not in helps("rnn", model={"decoder": {"feeding": "self", "word_dropout": 0}})
+    assert collapse_warning([0.0], 0, resolve("rnn", flags={"objective": {"beta": 0}})) is None, "a rate that costs nothing is no collapse"
+
+
 @pytest.mark.parametrize("name", ["rnn", "ladder", "lm"])
 def test_the_table_says_the_same_numbers_in_plain_words(tiny: Tiny, name: str) -> None:
     from rich.console import Console
@@ -232,9 +252,9 @@ def test_the_table_says_the_same_numbers_in_plain_words(tiny: Tiny, name: str) -
     expected = [*FIRST_ROWS, *([] if name == "lm" else LATENT_ROWS), "reconstruction"]
     assert [row[0] for row in evaluation_rows(report)][: len(expected)] == expected
     page = StringIO()
-    Console(file=page, width=200).print(evaluation_table(report))
+    Console(file=page, width=200).print(evaluation_table(report, resolve(name)))
     assert f"{report.elbo:.3f}" in page.getvalue() and "nats" in page.getvalue()
-    assert ("collapsed" in page.getvalue()) == (collapse_warning(report.rate_per_rung, report.active_units) is not None)
+    assert ("collapsed" in page.getvalue()) == (collapse_warning(report.rate_per_rung, report.active_units, resolve(name)) is not None)
 
 
 def test_what_is_not_known_has_no_row(tiny: Tiny) -> None:

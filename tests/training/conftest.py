@@ -103,6 +103,9 @@ class Recorder(Hook):
     def on_warning(self, message: str) -> None:
         self.told.append(("warning", message))
 
+    def on_collapse(self, message: str) -> None:
+        self.told.append(("collapse", message))
+
     def on_checkpoint(self, path: Path) -> None:
         self.told.append(("checkpoint", path))
 

@@ -19,9 +19,10 @@ from torch import nn
 from textvae.architectures import architectures
 from textvae.data.corpora import Prepared, load_corpus, prepare
 from textvae.errors import ConfigError, TrainingError, UserError
-from textvae.settings import RunSettings
+from textvae.settings import RunSettings, resolve
 from textvae.training import budget, session, trainer
 from textvae.training.checkpoint import read_tensors
+from textvae.training.collapse_watch import CollapseWatch
 from textvae.training.hooks import Hook, StepRecord
 from textvae.training.monitor import glance
 from textvae.training.progress import ProgressLine
@@ -239,7 +240,7 @@ def test_without_a_budget_there_is_a_default(settings: Any) -> None:
 def test_a_collapse_is_told_and_stands_in_the_card(settings: Any, recorder: Any, tmp_path: Path) -> None:
     collapsing = settings("rnn", objective={"beta": 50.0, "schedule": "constant"}, training={"steps": 80, "evaluate_every": 10})
     session.start(collapsing, tmp_path / "run", [recorder])
-    warnings = recorder.all("warning")
+    warnings = recorder.all("collapse")
     assert all("the latent has collapsed" in warning and "objective.free_bits" in warning for warning in warnings)
     assert len(warnings) == len(set(warnings)) <= 2, "once when it is seen, once of the weights that were kept"
     assert "> **Collapse:** the latent has collapsed" in (tmp_path / "run" / "README.md").read_text()
@@ -248,11 +249,27 @@ def test_a_collapse_is_told_and_stands_in_the_card(settings: Any, recorder: Any,
 def test_a_silent_latent_is_no_collapse_before_beta_has_its_weight(settings: Any, recorder: Any, tmp_path: Path) -> None:
     warming = settings("rnn", objective={"beta": 50.0, "warmup": 1.0}, training={"steps": 60, "evaluate_every": 59})
     session.start(warming, tmp_path / "run", [recorder])
-    told = [event for event, _ in recorder.told if event in ("evaluation", "warning")]
+    told = [event for event, _ in recorder.told if event in ("evaluation", "collapse")]
     assert told[:2] == ["evaluation", "evaluation"], "the first look is at less than the whole beta"
-    before = told.count("warning")
+    before = told.count("collapse")
     session.start(settings("lm"), tmp_path / "lm", [recorder])
-    assert len(recorder.all("warning")) == before  # no latent, nothing to collapse
+    assert len(recorder.all("collapse")) == before  # no latent, nothing to collapse
+
+
+def looked_at(watch: CollapseWatch, rates: list[float], beta: float = 1.0) -> None:
+    units = [int(rate > 0) for rate in rates]
+    watch.look({"beta": beta, "valid": {"rate_per_rung": rates, "active_units_per_rung": units}})
+
+
+def test_a_collapse_is_told_when_it_lasts_and_again_when_it_is_over(recorder: Any) -> None:
+    watch = CollapseWatch(resolve("rnn"), recorder)
+    for rate, beta, told in [(0.0, 0.5, 0), (0.0, 1.0, 0), (3.0, 1.0, 0), (0.0, 1.0, 0), (0.01, 1.0, 1), (0.02, 1.0, 1), (4.0, 1.0, 2)]:
+        looked_at(watch, [rate], beta)
+        assert len(recorder.all("collapse")) == told, (rate, beta)
+    assert recorder.all("collapse")[1].startswith("the latent is in use")
+    looked_at(watch, [0.0])
+    watch.end({"rate_per_rung": [0.0], "active_units_per_rung": [0]})
+    assert len(recorder.all("collapse")) == 3, "of the weights that are kept it is told even after one look"
 
 
 class Breaking(nn.Module):

@@ -61,7 +61,7 @@ def evaluate(
     if json:
         print_json(found.to_dict())
     else:
-        print_table(evaluation_table(found))
+        print_table(evaluation_table(found, vae.settings))
 
 
 @app.command

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from textvae.evaluation.report import Evaluation
+    from textvae.settings import RunSettings
 
 
 ENOUGH = 30
@@ -65,13 +66,13 @@ def evaluation_rows(e: Evaluation) -> list[tuple[str, str, str]]:
     return rows
 
 
-def evaluation_table(e: Evaluation) -> Table:
-    """The rows as a table for the terminal, with the verdict on collapse below where there is one."""
+def evaluation_table(e: Evaluation, settings: RunSettings) -> Table:
+    """The rows as a table for the terminal, with the verdict on collapse below where there is one; settings are the run's."""
     from rich.table import Table
     from rich.text import Text
 
     sizes = f"{e.corpus}, {e.split}: {e.sequences:,} lines, {e.tokens:,} tokens, {e.characters:,} characters"
-    warning = collapse_warning(e.rate_per_rung, e.active_units) if e.sequences >= ENOUGH else None
+    warning = collapse_warning(e.rate_per_rung, e.active_units, settings) if e.sequences >= ENOUGH else None
     # Text, not str: a corpus may have brackets in its name, which rich would read as its markup.
     table = Table(
         title=Text(sizes, style="table.title"),

@@ -1,4 +1,4 @@
-"""Hooks: what may happen around the loop. Nine no-op methods are the whole interface."""
+"""Hooks: what may happen around the loop. Ten no-op methods are the whole interface."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ class Hook(ABC):
         """The valid split was measured; `metrics` is the line that goes into metrics.jsonl."""
 
     def on_warning(self, message: str) -> None:
-        """Something the user should know: lines left out, cut or mended, a latent that collapsed, a run that is done already."""
+        """Something the user should know: lines left out, cut or mended, a run that is done already."""
+
+    def on_collapse(self, message: str) -> None:
+        """The latent, or a part of it, is not used: which, and what helps. Or it is used again after that was told."""
 
     def on_checkpoint(self, path: Path) -> None:
         """A checkpoint was written."""
@@ -140,6 +143,11 @@ class Hooks(Hook):
         """Tell all of them."""
         for hook in self._hooks:
             hook.on_warning(message)
+
+    def on_collapse(self, message: str) -> None:
+        """Tell all of them."""
+        for hook in self._hooks:
+            hook.on_collapse(message)
 
     def on_checkpoint(self, path: Path) -> None:
         """Tell all of them."""

@@ -22,7 +22,7 @@ def write_card(folder: Path, config: RunConfig, parameters: int, metrics: dict[s
     objective: ObjectiveSettings = settings.objective
     active = ", ".join(map(str, valid["active_units_per_rung"])) or "no latent"
     rates = ", ".join(f"{rate:.2f}" for rate in valid["rate_per_rung"]) or "no latent"
-    warning = collapse_warning(valid["rate_per_rung"], sum(valid["active_units_per_rung"]))
+    warning = collapse_warning(valid["rate_per_rung"], sum(valid["active_units_per_rung"]), settings)
     collapse = f"\n> **Collapse:** {warning}\n" if warning else ""
     start_from = settings.training.start_from
     start = f"\nStarted from the weights of `{Path(start_from).name}`, whose own training these figures leave out." if start_from else ""

@@ -123,7 +123,7 @@ def profile_training(settings: RunSettings) -> StepProfile:
     settings = replace(settings, training=replace(training, graphs=False))  # a recorded step has no parts
     with tempfile.TemporaryDirectory() as folder:
         data, model, _ = prepared_model(settings)
-        trainer = Trainer(model, data, settings.objective, settings.training, steps, Path(folder), (ProgressLine(),))
+        trainer = Trainer(model, data, settings, steps, Path(folder), (ProgressLine(),))
         model.train()
         batches = trainer.batches()
         for batch in islice(batches, WARM_UP):

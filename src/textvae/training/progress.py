@@ -79,6 +79,10 @@ class ProgressLine(Hook):
             self._told.add(message)
             self._print(f"note: {message}", style="yellow")
 
+    def on_collapse(self, message: str) -> None:
+        """Print it."""
+        self._print(f"note: {message}", style="yellow")
+
     def on_end(self, end: RunEnd) -> None:
         """Say what was done, and how good the weights are that were kept."""
         kept = end.valid

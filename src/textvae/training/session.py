@@ -46,7 +46,7 @@ def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) ->
         training = planned(model, data, settings.objective, settings.training)
         assert training.steps is not None
         config = replace(config, settings=replace(settings, training=training), steps=training.steps)
-        trainer = Trainer(model, data, settings.objective, training, training.steps, folder.path, hooks)
+        trainer = Trainer(model, data, config.settings, training.steps, folder.path, hooks)
     if is_main_process():
         folder.save(config, data.tokenizer)
     return _train(folder, config, trainer)
@@ -74,7 +74,7 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
         )
     settings = config.settings
     torch.manual_seed(settings.training.seed)
-    trainer = Trainer(config.build(), data, settings.objective, settings.training, config.steps, folder.path, hooks)
+    trainer = Trainer(config.build(), data, settings, config.steps, folder.path, hooks)
     trainer.resume()
     if trainer.position.finished and is_main_process():
         Hooks(hooks).on_warning(

@@ -16,13 +16,14 @@ from textvae.config import ObjectiveSettings, TrainingSettings
 from textvae.data.batches import BucketedBatches
 from textvae.data.corpora import Prepared
 from textvae.errors import RunError, TrainingError
-from textvae.evaluation.collapse import collapse_warning
 from textvae.heap import keep_freed_memory
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.kernel.compiling import kernel
+from textvae.settings import RunSettings
 from textvae.training.adam import optimizer_for
 from textvae.training.averages import WeightAverage
 from textvae.training.checkpoint import Position, State, has_training, load_training, random_state, save_training, write_tensors
+from textvae.training.collapse_watch import CollapseWatch
 from textvae.training.engine import launch
 from textvae.training.feed import Feed
 from textvae.training.hooks import Hook, Hooks, RunEnd, StepRecord
@@ -80,26 +81,26 @@ class Trainer:
         self,
         model: LatentTextModel,
         data: Prepared,
-        objective: ObjectiveSettings,
-        settings: TrainingSettings,
+        settings: RunSettings,
         steps: int,
         folder: Path,
         hooks: Sequence[Hook] = (),
     ) -> None:
         keep_freed_memory()
-        self.model, self.data, self.objective, self.settings = model, data, objective, settings
+        objective, training = settings.objective, settings.training
+        self.model, self.data, self.objective, self.settings = model, data, objective, training
         self.steps, self.folder = steps, folder
-        self.every = looks_every(settings, steps)
-        self.optimizer = optimizer_for(model, settings)
-        self.engine = launch(settings, LossOfBatch(model, objective), self.optimizer, leaves_idle(objective, model))
-        self.learning_rate = settings.learning_rate  # of the last step
-        self.step = step_for(settings, self.engine, self.optimizer)
+        self.every = looks_every(training, steps)
+        self.optimizer = optimizer_for(model, training)
+        self.engine = launch(training, LossOfBatch(model, objective), self.optimizer, leaves_idle(objective, model))
+        self.learning_rate = training.learning_rate  # of the last step
+        self.step = step_for(training, self.engine, self.optimizer)
         self.hooks = Hooks(() if self.engine.rank else hooks)
-        self.average = WeightAverage(model, settings.average) if settings.average else None
+        self.average = WeightAverage(model, training.average) if training.average else None
         batches = BucketedBatches(
             data.training_table,
-            settings.batch,
-            settings.seed,
+            training.batch,
+            training.seed,
             model.max_tokens,
             rank=self.engine.rank,
             world=self.engine.world,
@@ -109,11 +110,11 @@ class Trainer:
         self.began = 0.0  # when training would have begun, had it been one sitting
         self.metrics = MetricsLog(folder / "metrics.jsonl")
         self.window = Window(1 + len(model.latents.shapes), model.device)
-        self.collapse: str | None = None  # what the last look told of one
+        self.collapse = CollapseWatch(settings, self.hooks)
         self.state = State(model, self.optimizer, self.average, self.window)
         if self.engine.rank:
             # Every process has built the same model; from here on each has noise of its own.
-            torch.manual_seed(settings.seed + self.engine.rank)
+            torch.manual_seed(training.seed + self.engine.rank)
 
     def resume(self) -> None:
         """Take up the state of the run's last checkpoint; a run that was stopped before its first one starts anew."""
@@ -260,7 +261,7 @@ class Trainer:
         self._report(seen)
 
     def _report(self, seen: Glance) -> None:
-        """Write the line of metrics and warn of a collapse once beta has its full weight."""
+        """Write the line of metrics and tell of it."""
         position = self.position
         self._count_time()
         trained = None if self.window.empty else self.window.read()
@@ -277,19 +278,7 @@ class Trainer:
         if self.engine.rank == 0:
             self.metrics.append(metrics)
         self.hooks.on_evaluation(metrics)
-        if metrics["beta"] >= self.objective.beta:
-            warning = self._collapse(metrics["valid"])
-            if warning and not self.collapse:  # the numbers in it change with every look: it is told once, and once more at the end
-                self.hooks.on_warning(warning)
-            if self.collapse and not warning:
-                self.hooks.on_warning(f"step {position.step}: the latent is in use; what was told of it before is over")
-            self.collapse = warning
-
-    def _collapse(self, valid: dict[str, Any]) -> str | None:
-        """What to tell of a latent that is not used; nothing with a beta of 0, where a rate costs nothing."""
-        if self.objective.beta == 0:
-            return None
-        return collapse_warning(valid["rate_per_rung"], sum(valid["active_units_per_rung"]))
+        self.collapse.look(metrics)
 
     def _count_time(self) -> None:
         """Bring the position's seconds up to now, so that what is written holds all that led to it."""
@@ -312,6 +301,4 @@ class Trainer:
         position = self.position
         valid = self.metrics.of(position.best_step)["valid"]
         self.hooks.on_end(RunEnd(steps=position.step, seconds=position.seconds, kept_step=position.best_step, valid=valid))
-        warning = self._collapse(valid)
-        if warning and warning != self.collapse:
-            self.hooks.on_warning(warning)
+        self.collapse.end(valid)

@@ -8,7 +8,6 @@ from typing import final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from textvae.evaluation.collapse import REMEDIES
 from textvae.study.sweep.space import Space, told
 from textvae.study.sweep.trial import Trial, front, ranked
 from textvae.training.hooks import Hook, StepRecord
@@ -16,7 +15,10 @@ from textvae.training.hooks import Hook, StepRecord
 
 @final
 class SweepProgress(Hook):
-    """Which trial of how many, the best so far, the time that is left; what a run warns of, once."""
+    """Which trial of how many, the best so far, the time that is left; what a run warns of, once.
+
+    A trial's collapse is the result's to show.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
@@ -61,8 +63,8 @@ class SweepProgress(Hook):
         self._bar.update(self._task, completed=record.step)
 
     def on_warning(self, message: str) -> None:
-        """Print a warning the first time it is told; a trial's collapse is the result's to show."""
-        if message not in self._told and not message.endswith(REMEDIES):
+        """Print a warning the first time it is told."""
+        if message not in self._told:
             self._told.add(message)
             self._say(f"note: {message}")
 

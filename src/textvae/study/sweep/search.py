@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -48,16 +49,20 @@ class Sweep:
         asked = asked_of(storage)
         if asked is None:
             return None
-        paths = {name: Path(asked[name]) if asked[name] is not None else None for name in ("space", "runs")}
-        config = asked["base"]["config"]
-        base = Base(**{**asked["base"], "config": Path(config) if config is not None else None})
-        return cls(**{**asked, **paths, "base": base, "storage": storage})
+        base = Base(**{**asked["base"], "config": _path(asked["base"]["config"])})
+        return cls(
+            base=base,
+            storage=storage,
+            goal=asked["goal"],
+            space=_path(asked["space"]),
+            runs=_path(asked["runs"]),
+            seed=asked["seed"],
+        )
 
     def asked(self) -> dict[str, Any]:
         """How it was asked for as plain data, without where it is kept."""
-        data = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items() if name != "storage"}
-        config = self.base.config
-        return {**data, "base": {**data["base"], "config": str(config) if config is not None else None}}
+        data = {name: value for name, value in asdict(self).items() if name != "storage"}
+        return json.loads(json.dumps(data, default=str))  # a path as its text
 
 
 @final
@@ -106,6 +111,10 @@ def search(sweep: Sweep, trials: int, progress: SweepProgress | None = None) -> 
             progress.on_result(store.trials(), trial.number)
         found = tuple(store.trials())
     return Found(sweep=sweep, settings=settings, space=space, trials=found, wanted=trials, entropy=source.entropy if source else None)
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def _run(optuna: Any, store: Store, trial: optuna.Trial, goal: Goal, base: RunSettings, folder: Path, progress: SweepProgress) -> None:

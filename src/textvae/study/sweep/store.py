@@ -41,9 +41,7 @@ STARTUP_TRIALS = 5
 
 
 @contextmanager
-def opened(
-    path: Path, goal: Goal, base: RunSettings, space: Space, seed: int, asked: Mapping[str, Any] | None = None
-) -> Iterator[Store]:
+def opened(path: Path, goal: Goal, base: RunSettings, space: Space, seed: int, asked: Mapping[str, Any] | None = None) -> Iterator[Store]:
     """The trials of a journal file, new or as earlier processes left them; this process is one of the sweep's in the block.
 
     A new one keeps `asked`, plain data for `asked_of`.
