@@ -345,7 +345,7 @@ def train(
         require(
             not given,
             f"a resumed run keeps its settings, its number of steps too: leave out {', '.join(given)}, or train a new run (it may "
-            "--start-from this one)",
+            "start from this one)",
         )
         return _finished(session.resume(out, watching), Path(out))
     if corpus is not None:

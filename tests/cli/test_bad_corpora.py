@@ -101,9 +101,9 @@ def test_unseen_characters_show_as_a_replacement_and_are_counted(textvae: Comman
 
 def test_one_line_alone(train: Command, textvae: Command, tmp_path: Path) -> None:
     ended = train(b"the only line")
-    assert any("measure memory of the training lines" in note for note in notes(ended))
+    assert any("stand in for valid and test" in note for note in notes(ended))
     found = textvae("evaluate", tmp_path / "run", "--importance-samples", 2, "--json")
-    assert json.loads(found.out)["sequences"] == 1 and any("measure memory" in note for note in notes(found))
+    assert json.loads(found.out)["sequences"] == 1 and any("stand in for valid and test" in note for note in notes(found))
 
 
 def test_lines_that_are_all_the_same(train: Command, textvae: Command, tmp_path: Path) -> None:
@@ -143,3 +143,9 @@ def test_a_run_is_not_measured_on_another_file_of_the_same_name(textvae: Command
         assert textvae(*command, "words.txt").code == 0
     monkeypatch.chdir(tmp_path / "nowhere")
     assert "../here/run was trained on words.txt, which is not here: name the corpus" in textvae("evaluate", "../here/run").refused()
+
+
+def test_lines_that_stand_in_for_a_split_are_counted_once(textvae: Command, tmp_path: Path) -> None:
+    path = tmp_path / "two.txt"
+    path.write_text("oak\noak\n")
+    assert "1 of 2" in textvae("corpora", "show", path).out

@@ -89,3 +89,17 @@ def test_a_run_goes_on_with_its_own_corpus_only(textvae: Command, copied: Path, 
     assert "are not those the run began with" in textvae("train", "--resume", "--out", copied).refused()
     edited(copied / "config.json", corpus=config["corpus"] | {"path": str(tmp_path / "gone.txt")})
     assert "gone.txt, which is not here: name the corpus" in textvae("evaluate", copied).refused()
+
+
+def test_a_run_that_is_done_is_left_as_it_is_but_for_what_a_kill_left_out(textvae: Command, copied: Path) -> None:
+    before = {path.name: path.read_bytes() for path in copied.iterdir()}
+    ended = textvae("train", "--resume", "--out", copied)
+    assert ended.code == 0 and "is done already" in ended.err and "training on" not in ended.err and "done: " not in ended.err
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+    (copied / "README.md").unlink()
+    assert textvae("train", "--resume", "--out", copied).code == 0
+    assert "## Measured on valid" in (copied / "README.md").read_text()
+
+
+def test_a_run_where_lines_belong(textvae: Command, copied: Path, corpus: Path) -> None:
+    assert f"{copied} is a folder, not a file of lines: name a file (after a run's folder" in textvae("score", corpus, copied).refused()

@@ -100,7 +100,7 @@ def test_full_splits_are_left_alone():
 def test_one_empty_split_is_named():
     splits, notices = fill_empty_splits({"train": ["a"], "valid": ["b"], "test": []})
     assert splits == {"train": ["a"], "valid": ["b"], "test": ["a"]}
-    assert "test measure" in notices[0] and "valid" not in notices[0]
+    assert "stand in for test," in notices[0] and "valid" not in notices[0]
 
 
 # --- loading by name

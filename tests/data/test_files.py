@@ -79,7 +79,7 @@ def test_bad_text_is_refused_with_its_place(write, content, told, packed):
 
 def test_missing_and_unreadable_files(tmp_path):
     assert "does not exist" in refusal(tmp_path / "no.txt")
-    assert "cannot be read" in refusal(tmp_path)
+    assert "is a folder, not a file of lines" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b"plain text", lambda data: data[:14] + b"\xff\xff" + data[16:]])

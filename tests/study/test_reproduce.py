@@ -51,6 +51,17 @@ def test_a_corpus_that_is_nowhere_is_told_once_and_leaves_nothing(tmp_path: Path
     assert not (tmp_path / "study").exists()
 
 
+def test_tweets_that_cannot_be_downloaded_are_told_once_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEXTVAE_SENTIMENT140", raising=False)
+    monkeypatch.setenv("TEXTVAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TEXTVAE_SENTIMENT140_URL", "http://127.0.0.1:9/tweets.zip")  # nobody answers there
+    with pytest.raises(CorpusError, match=r"127.0.0.1:9.*test.txt: --corpus"):
+        reproduce_table(TABLE, "smoke", tmp_path / "study")
+    with pytest.raises(CorpusError, match=r"127.0.0.1:9.*test.txt: --corpus"):
+        reproduce_table3(TABLE, "smoke", tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
 def test_table_3_of_rows_that_do_not_use_their_latent_is_told(tmp_path: Path) -> None:
     corpus = tmp_path / "words.txt"
     corpus.write_text("".join(f"{line}\n" for line in LINES))

@@ -41,7 +41,8 @@ def _show_corpus(name: str, column: str | None) -> None:
     drawn = " (train is drawn afresh each epoch)" if corpus.source else ""
     rows = [("corpus", corpus.name), ("what", built_in().get(name, "your own"))]
     rows += [("lines", ", ".join(f"{split} {len(lines):,}" for split, lines in corpus.splits.items()) + drawn)]
-    lines = [line for part in corpus.splits.values() for line in part]
+    apart = {id(part): part for part in corpus.splits.values()}  # a split without lines of its own is another one
+    lines = [line for part in apart.values() for line in part]
     rows += [("different", f"{len(set(lines)):,} of {len(lines):,}"), ("longest", f"{max(map(len, lines)):,} characters")]
     if corpus.source:
         rows += [("entropy", f"{corpus.source.entropy:.3f} nats a line: no model costs less on average")]

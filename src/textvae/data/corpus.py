@@ -81,8 +81,8 @@ def fill_empty_splits(splits: Mapping[str, list[str]]) -> tuple[dict[str, list[s
     reused = [split for split in ("valid", "test") if filled[split] is filled["train"]]
     if not reused:
         return filled, ()
-    return filled, (f"too few different lines for a split of their own: {' and '.join(reused)} measure memory of the training lines, "
-                    "not generalisation",)  # fmt: skip
+    told = f"too few different lines for three splits: the training lines stand in for {' and '.join(reused)}"
+    return filled, (f"{told}, where a model trained on them shows its memory, not generalisation",)
 
 
 CROWDED, CROWD = 0.1, 10

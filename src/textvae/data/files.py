@@ -86,6 +86,9 @@ def _read_bytes(path: Path) -> bytes:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise CorpusError(f"{path} does not exist: check the path") from error
+    except IsADirectoryError as error:
+        said = f"{path} is a folder, not a file of lines: name a file (after a run's folder, where a command takes both)"
+        raise CorpusError(said) from error
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}") from error
     if path.suffix.lower() != ".gz":

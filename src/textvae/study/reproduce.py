@@ -9,8 +9,9 @@ from typing import Any
 
 import textvae
 from textvae.config import require
+from textvae.data import sentiment140
 from textvae.data.corpora import require_corpus
-from textvae.errors import RunError
+from textvae.errors import CorpusError, RunError
 from textvae.evaluation.text.diversity import sentence_bleu
 from textvae.plots.canvas import pyplot
 from textvae.storage import write_atomically, write_json
@@ -54,8 +55,9 @@ def reproduce_table(
     """
     require(seeds is None or seeds >= 1, f"seeds is {seeds}: must be at least 1")
     wanted, now = jobs(table, budget, corpus), jobs(table, budget, corpus, tuple(rows), seeds)
-    Records(out).refuse_others(now)
-    check_corpora(now)
+    records = Records(out)
+    records.refuse_others(now)
+    check_corpora(job for job in now if records.find(job) is None)
     try:
         finish(now, out, processes, progress)
     finally:  # what is done is shown, whatever became of the rest
@@ -76,9 +78,14 @@ def write_page(table: Table, budget: Budget, out: Path, wanted: Sequence[Job], c
 
 
 def check_corpora(wanted: Iterable[Job]) -> None:
-    """Raise `CorpusError` where the lines of a job are nowhere: told once, before anything starts."""
+    """Raise `CorpusError` where the lines of a job are nowhere, after a download where they have one: once, before anything starts."""
     for path in dict.fromkeys(job.settings.corpus.path for job in wanted):
         require_corpus(path)
+        if path == sentiment140.NAME:
+            try:
+                sentiment140.fetch_sentiment140()
+            except CorpusError as error:
+                raise CorpusError(f"{error}. Other tweets, such as a folder with train.txt, valid.txt and test.txt: --corpus") from error
 
 
 def page_command(what: str, budget: Budget, corpus: str | None, rows: Sequence[str] = ()) -> str:

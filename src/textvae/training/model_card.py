@@ -15,6 +15,9 @@ from textvae.evaluation.collapse import collapse_warning
 from textvae.storage import write_atomically
 from textvae.training.run_folder import RunConfig
 
+CARD = "README.md"
+"""Its name in the run's folder."""
+
 
 def write_card(folder: Path, config: RunConfig, parameters: int, metrics: dict[str, Any], seconds: float) -> None:
     """Write the card of a trained run from the line of metrics of the weights that were kept."""
@@ -47,7 +50,7 @@ Objective: beta {objective.beta} ({objective.schedule}), free bits {objective.fr
 alpha {objective.alpha}.
 The ELBO above has weight 1 whatever the objective.
 """
-    write_atomically(folder / "README.md", for_use(card, str(folder)).encode())
+    write_atomically(folder / CARD, for_use(card, str(folder)).encode())
 
 
 USE = "\n## Use\n"

@@ -21,7 +21,7 @@ from textvae.training.checkpoint import has_training
 from textvae.training.engine import chosen_device, chosen_precision, is_main_process
 from textvae.training.hooks import Hook, Hooks, RunFacts
 from textvae.training.memory import memory_told
-from textvae.training.model_card import write_card
+from textvae.training.model_card import CARD, write_card
 from textvae.training.objective import check_objective
 from textvae.training.run_folder import RunConfig, RunFolder, fingerprint_of
 from textvae.training.starting import StartingRun
@@ -76,11 +76,15 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
     torch.manual_seed(settings.training.seed)
     trainer = Trainer(config.build(), data, settings, config.steps, folder.path, hooks)
     trainer.resume()
-    if trainer.position.finished and is_main_process():
+    if not trainer.position.finished:
+        return _train(folder, config, trainer)
+    if is_main_process():
         Hooks(hooks).on_warning(
-            f"{folder.path} is done already: there is nothing to go on with; --start-from it, with another --out, trains on"
+            f"{folder.path} is done already: there is nothing to go on with; a run that starts from it, in another folder, trains on"
         )
-    return _train(folder, config, trainer)
+        if not (folder.path / CARD).exists():  # it was killed before that
+            _describe(folder, config, trainer)
+    return True
 
 
 def prepared_model(settings: RunSettings, hooks: Sequence[Hook] = ()) -> tuple[Prepared, LatentTextModel, RunConfig]:
@@ -147,8 +151,13 @@ def _train(folder: RunFolder, config: RunConfig, trainer: Trainer) -> bool:
     trainer.hooks.on_ready(_facts(config, trainer))
     position = trainer.fit()
     if is_main_process():
-        folder.save_environment(str(trainer.model.device), position.seconds)
-        if position.finished:
-            kept = trainer.metrics.of(position.best_step)
-            write_card(folder.path, config, trainer.model.parameter_count, kept, position.seconds)
+        _describe(folder, config, trainer)
     return position.finished
+
+
+def _describe(folder: RunFolder, config: RunConfig, trainer: Trainer) -> None:
+    """Write what it was trained on, and the card of a run that is finished."""
+    position = trainer.position
+    folder.save_environment(str(trainer.model.device), position.seconds)
+    if position.finished:
+        write_card(folder.path, config, trainer.model.parameter_count, trainer.metrics.of(position.best_step), position.seconds)
