@@ -197,6 +197,7 @@ def test_presets_are_listed_and_shown_as_a_file_that_gives_the_same_settings(tex
     for name in ("hybrid", "study/toy/ladder-3"):
         assert f"\n{name} " in listed
         shown = textvae("presets", "show", name).out
+        assert "# minutes is not set\n" in shown, "every setting there is can be seen"
         (tmp_path / "config.toml").write_text(shown)
         assert resolve(config_file=tmp_path / "config.toml") == resolve(name) == from_dict(tomllib.loads(shown))
 

@@ -8,8 +8,9 @@ from typing import Any
 
 
 def toml(table: Mapping[str, Any], name: str = "") -> str:
-    """Return a nested dict of texts, numbers, truth values and lists of them as TOML; None, which TOML has not, is left out."""
-    lines = [f"{key} = {_value(value)}\n" for key, value in table.items() if value is not None and not isinstance(value, Mapping)]
+    """Return a nested dict of texts, numbers, truth values and lists of them as TOML; None, which TOML has not, is told in a comment."""
+    leaves = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    lines = [f"# {key} is not set\n" if value is None else f"{key} = {_value(value)}\n" for key, value in leaves.items()]
     heading = f"\n[{name}]\n" if name and lines else ""
     inner = (toml(value, f"{name}.{key}" if name else key) for key, value in table.items() if isinstance(value, Mapping))
     return heading + "".join(lines) + "".join(inner)

@@ -207,10 +207,11 @@ def _choose_column(place: Path | str, columns: list[str], column: str | None) ->
 def _lines_of_cells(path: Path, cells: Iterable[Any], notices: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
     """Make each cell one line: skip nulls and replace line ends by a space (both told), refuse what is not text."""
     lines: list[str] = []
-    nulls = broken = 0
+    nulls: list[int] = []
+    broken = 0
     for number, cell in enumerate(cells, start=1):
         if cell is None:
-            nulls += 1
+            nulls.append(number)
             continue
         if not isinstance(cell, str):
             raise CorpusError(f"{path}, record {number}: holds {type(cell).__name__} {cell!r}, not text: choose another with --column")
@@ -221,7 +222,8 @@ def _lines_of_cells(path: Path, cells: Iterable[Any], notices: tuple[str, ...]) 
             cell = LINE_END.sub(" ", cell)
         lines.append(cell)
     if nulls:
-        notices += (f"{path}: skipped {nulls:,} records without text",)
+        which = ", ".join(map(str, nulls[:5])) + (", …" if len(nulls) > 5 else "")
+        notices += (f"{path}: skipped {len(nulls):,} records without text (number {which}): those after them move up",)
     if broken:
         notices += (f"{path}: replaced line ends inside {broken:,} records by spaces",)
     return list(mend_surrogates(lines)), notices
