@@ -22,7 +22,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("nn", "data"),
     ("model",),
     ("architectures",),
-    ("settings", "layering", "descriptions", "presets"),
+    ("settings", "layering", "descriptions", "presets", "arguments"),
     ("generation", "latent_vectors"),
     ("evaluation",),
     ("hub",),

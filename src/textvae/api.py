@@ -15,15 +15,16 @@ import numpy as np
 import torch
 
 from textvae import hub
+from textvae.arguments import check_tables, corpus_name, listed_texts
 from textvae.config import CorpusSettings, Device, Split, Way, require
 from textvae.data.corpora import BUILT_IN, Prepared, fit_split, load_corpus, load_lines, prepare
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import UNK, TokenTable
-from textvae.errors import ConfigError, CorpusError, did_you_mean
+from textvae.errors import ConfigError, CorpusError
 from textvae.evaluation.bounds import Progress, measure_bounds
 from textvae.evaluation.comparison import Comparison, compare, known_lines
+from textvae.evaluation.measure import Evaluation, Measured, measure
 from textvae.evaluation.posterior_means import terms_at_means
-from textvae.evaluation.report import Evaluation, evaluate
 from textvae.evaluation.single import Reconstruction, Score
 from textvae.generation import Decode, Sampling, decode_beams, decode_greedy, decode_sampled, forbidden_tokens, prior_samples
 from textvae.latent_vectors import WAYS, bottom_of, encode
@@ -36,9 +37,6 @@ from textvae.training.model_card import for_use
 from textvae.training.progress import ProgressLine
 from textvae.training.run_folder import RunFolder, fingerprint_of
 from textvae.training.starting import run_settings
-
-TABLES = ("corpus_settings", "model", "objective", "training")
-"""The tables of settings that `train` takes as keywords."""
 
 
 @final
@@ -175,7 +173,7 @@ class TextVAE:
 
     def score(self, texts: Iterable[str], importance_samples: int = 100, seed: int = 0, progress: Progress | None = None) -> list[Score]:
         """ELBO and importance bound of each text, nats, from the same samples."""
-        texts = _listed(texts)
+        texts = listed_texts(texts)
         if not texts:
             return []
         generator = torch.Generator(self.model.device).manual_seed(seed)
@@ -201,14 +199,38 @@ class TextVAE:
         Raises:
             CorpusError: there is no such corpus, or no line in it that the model can read.
         """
-        settings = self._measured(corpus, column)
+        return self._measure(corpus, split, importance_samples, column, seed, progress).evaluation
+
+    def measure(
+        self,
+        corpus: str | Path | None = None,
+        *,
+        split: Split = "test",
+        importance_samples: int = 100,
+        column: str | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Measured:
+        """As `evaluate`, with the lines that were measured and the bounds of each of them."""
+        return self._measure(corpus, split, importance_samples, column, seed, progress)
+
+    def _measure(
+        self,
+        corpus: str | Path | None,
+        split: Split,
+        importance_samples: int,
+        column: str | None,
+        seed: int,
+        progress: Progress | None,
+    ) -> Measured:
+        settings = self._corpus_to_measure(corpus, column)
         found = load_lines(settings, split, self.settings.training.seed)
         fitted, told = fit_split(split, found.lines, self.tokenizer, settings, self.max_length, fixed=True)
         for notice in (*found.notices, *told):
-            warnings.warn(notice, stacklevel=2)
+            warnings.warn(notice, stacklevel=3)  # of who called what calls this
         if not fitted.lines:
             raise CorpusError(f"{found.corpus}, {split}: no line has at most {self.max_length} tokens: give another split or corpus")
-        return evaluate(
+        return measure(
             self.model,
             self.tokenizer,
             fitted.table,
@@ -241,7 +263,7 @@ class TextVAE:
             ConfigError: no model to compare with, or no line that both read whole.
         """
         require(isinstance(other, TextVAE), f"other is a {type(other).__name__}: give a model, such as textvae.load('runs/other')")
-        settings = self._measured(corpus, column)
+        settings = self._corpus_to_measure(corpus, column)
         found = load_lines(settings, split, self.settings.training.seed)
         for notice in (*found.notices, *known_lines(settings, split, self.settings, other.settings)):
             warnings.warn(notice, stacklevel=2)
@@ -262,7 +284,7 @@ class TextVAE:
         settings = self._settings_of(corpus, column)
         return prepare(load_corpus(settings, self.settings.training.seed), settings, self.tokenizer, self.max_length)
 
-    def _measured(self, corpus: str | Path | None, column: str | None) -> CorpusSettings:
+    def _corpus_to_measure(self, corpus: str | Path | None, column: str | None) -> CorpusSettings:
         """The settings of a corpus to measure. Raises `CorpusError` where it is not named, and what lies at its path is not what the
         model was trained on: a path may be read in another folder, and a file may have changed.
         """
@@ -280,11 +302,11 @@ class TextVAE:
         """The settings of a corpus, by default of this model's own."""
         require(corpus is not None or column is None, f"column is {column!r}, but no corpus is named: give the corpus that has it")
         settings: CorpusSettings = self.settings.corpus
-        return settings if corpus is None else replace(settings, path=_corpus_name(corpus), column=column)
+        return settings if corpus is None else replace(settings, path=corpus_name(corpus), column=column)
 
     def table(self, texts: Iterable[str]) -> TokenTable:
         """Texts as tokens, row i of text i. Longer ones than the model reads are cut and unseen symbols read as unknown, with a warning."""
-        texts = _listed(texts)
+        texts = listed_texts(texts)
         table = self.tokenizer.encode(texts)
         long = np.flatnonzero(table.lengths - 1 > self.max_length) + 1
         if len(long):
@@ -335,7 +357,7 @@ def train(
         KeyboardInterrupt: Ctrl-C or SIGTERM stopped it; `out` holds a checkpoint to resume from.
     """
     watching = (ProgressLine(),) if hooks is None else tuple(hooks)
-    _check_tables(settings)
+    check_tables(settings)
     flags = {("corpus" if name == "corpus_settings" else name): dict(value) for name, value in settings.items()}
     if resume:
         require(out is not None, "resume needs out, the folder of the run to go on with")
@@ -349,36 +371,10 @@ def train(
         )
         return _finished(session.resume(out, watching), Path(out))
     if corpus is not None:
-        flags["corpus"] = {**flags.get("corpus", {}), "path": _corpus_name(corpus)}
+        flags["corpus"] = {**flags.get("corpus", {}), "path": corpus_name(corpus)}
     resolved = run_settings(preset, Path(config) if config else None, flags)
     folder = Path(out) if out is not None else _free_folder(resolved)
     return _finished(session.start(resolved, folder, watching), folder)
-
-
-def _listed(texts: Iterable[str]) -> list[str]:
-    """Texts as a list. Raises `ConfigError` for one string, and for anything that is no text."""
-    if isinstance(texts, str):
-        raise ConfigError(f"texts is one string ({texts[:20]!r}): give a list of strings")
-    listed = list(texts)
-    for text in listed:
-        require(isinstance(text, str), f"texts hold a {type(text).__name__} ({text!r:.20}): give a list of strings")
-    return listed
-
-
-def _corpus_name(corpus: str | Path) -> str:
-    """The corpus as settings name it. Raises `ConfigError` for anything but a name or a path, a list of texts above all."""
-    kind = type(corpus).__name__
-    said = f"corpus is a {kind}: write its texts to a file, one a line, and name that file; `score` measures texts as they are"
-    require(isinstance(corpus, str | Path), said)
-    return str(corpus)
-
-
-def _check_tables(settings: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` for a keyword that is no table of settings: of another name, or with a lone value."""
-    for name, value in settings.items():
-        said = "settings come in tables, such as training={'minutes': 10}"
-        require(name in TABLES, f"unknown argument {name}: {said}.{did_you_mean(name, TABLES)}")
-        require(isinstance(value, Mapping), f"{name} is {value!r}: {said}")
 
 
 def _finished(done: bool, folder: Path) -> TextVAE:

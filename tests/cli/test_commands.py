@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textvae.evaluation.report import Evaluation
+from textvae.evaluation.measure import Evaluation
 from textvae.settings import from_dict, resolve
 
 from .conftest import LINES, TINY, Command, command_line, environment

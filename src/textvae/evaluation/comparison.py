@@ -15,7 +15,7 @@ from textvae.data.corpora import SOURCES
 from textvae.data.tokenizers import Tokenizer
 from textvae.errors import ConfigError
 from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
-from textvae.evaluation.report import observations, reads_back, standard_error
+from textvae.evaluation.measure import observations, reads_back, standard_error
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings
 

@@ -9,7 +9,7 @@ from textvae.evaluation.collapse import collapse_warning
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from textvae.evaluation.report import Evaluation
+    from textvae.evaluation.measure import Evaluation
     from textvae.settings import RunSettings
 
 

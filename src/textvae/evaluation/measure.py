@@ -78,7 +78,23 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(
+@final
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation with what it was made of, line by line."""
+
+    evaluation: Evaluation
+    lines: Sequence[str]
+    """The N lines."""
+
+    bounds: Bounds
+    """Of each of them, in the same order."""
+
+    groups: np.ndarray
+    """Their `observations`."""
+
+
+def measure(
     model: LatentTextModel,
     tokenizer: Tokenizer,
     table: TokenTable,
@@ -91,7 +107,7 @@ def evaluate(
     seed: int = 0,
     training_seconds: float = 0.0,
     progress: Progress | None = None,
-) -> Evaluation:
+) -> Measured:
     """Measure a model on one split: bounds, what the latent holds, and what greedy decoding brings back.
 
     Args:
@@ -119,10 +135,11 @@ def evaluate(
     _tell(progress, "reconstruction", len(table))
     outputs = tokenizer.decode(decode_greedy(model, bottom_of(model, encode(model, table)), forbidden_tokens(tokenizer)))
     positions = (source and source.paper_positions) or model.max_tokens
-    return Evaluation(
+    groups = observations(lines, drawn=source is not None)
+    evaluation = Evaluation(
         corpus=corpus_name,
         split=split,
-        **_sizes_and_bounds(bounds, table, lines, observations(lines, drawn=source is not None)),
+        **_sizes_and_bounds(bounds, table, lines, groups),
         active_units=sum(found.active_units),
         latent_units=sum(shape.channels for shape in model.latents.shapes),
         active_units_per_rung=found.active_units,
@@ -136,6 +153,7 @@ def evaluate(
         parameters=model.parameter_count,
         training_seconds=training_seconds,
     )
+    return Measured(evaluation, lines, bounds, groups)
 
 
 def paper_columns(distortion: float, rate: float, positions: int) -> dict[str, float]:

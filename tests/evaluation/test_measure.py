@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from textvae.data.sources.source import Source
 from textvae.data.tokenizers import CharacterTokenizer
 from textvae.errors import ConfigError
-from textvae.evaluation import report as report_module
+from textvae.evaluation import measure as measure_module
 from textvae.evaluation.collapse import collapse_warning
+from textvae.evaluation.measure import Evaluation, measure
 from textvae.evaluation.reconstruction import reconstruction_quality
-from textvae.evaluation.report import Evaluation, evaluate
 from textvae.evaluation.table import evaluation_rows, evaluation_table
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import resolve
@@ -49,7 +49,7 @@ class Uniform(Source):
 
 def measured(model: LatentTextModel, lines: Sequence[str] = LINES, **settings: Any) -> Evaluation:
     tokenizer = CharacterTokenizer("abcd")
-    return evaluate(model, tokenizer, tokenizer.encode(lines), lines, corpus_name="letters", split="test", **settings)
+    return measure(model, tokenizer, tokenizer.encode(lines), lines, corpus_name="letters", split="test", **settings).evaluation
 
 
 CONTRACT = {
@@ -141,12 +141,12 @@ def test_no_gap_where_the_source_cannot_write_a_line(tiny: Tiny) -> None:
 @pytest.mark.parametrize("decoded", [1_000, 2])
 def test_no_gap_where_tokens_do_not_hold_the_lines(decoded: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines that read alike share their probability: the bound on what is read is none on what was written."""
-    monkeypatch.setattr(report_module, "DECODED", decoded)
+    monkeypatch.setattr(measure_module, "DECODED", decoded)
     for symbols, known in (("abcd", True), ("abce", False)):
         tokenizer = CharacterTokenizer(symbols)
-        report = evaluate(
+        report = measure(
             tiny("rnn"), tokenizer, tokenizer.encode(LINES), LINES, corpus_name="x", split="test", source=Uniform(), importance_samples=2
-        )
+        ).evaluation
         assert (report.gap is not None) == known and report.entropy is not None
 
 
@@ -163,6 +163,13 @@ def test_progress_names_what_is_measured(tiny: Tiny) -> None:
     assert list(dict.fromkeys(seen)) == ["bounds", "latent", "reconstruction"]
 
 
+def test_what_an_evaluation_was_made_of(tiny: Tiny) -> None:
+    model, tokenizer = tiny("ladder"), CharacterTokenizer("abcd")
+    made = measure(model, tokenizer, tokenizer.encode(["ab", "c", "ab"]), ["ab", "c", "ab"], corpus_name="x", split="test")
+    assert list(made.lines) == ["ab", "c", "ab"] and made.groups.tolist() == [0, 1, 0], "copies are one observation"
+    assert made.evaluation.elbo == pytest.approx(made.bounds.elbo.mean()) and made.bounds.elbo.shape == (3,)
+
+
 def test_nonsense_is_refused(tiny: Tiny) -> None:
     tokenizer, model = CharacterTokenizer("abcd"), tiny("rnn")
     with pytest.raises(ConfigError, match="importance samples is 0"):
@@ -170,7 +177,7 @@ def test_nonsense_is_refused(tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match="no sequence"):
         measured(model, [])
     with pytest.raises(ConfigError, match="2 lines and 1 token sequences"):
-        evaluate(model, tokenizer, tokenizer.encode(["a"]), ["a", "b"], corpus_name="letters", split="test")
+        measure(model, tokenizer, tokenizer.encode(["a"]), ["a", "b"], corpus_name="letters", split="test")
 
 
 def test_reconstruction_by_hand() -> None:

@@ -1,0 +1,39 @@
+"""What the Python API is given, made sure of: texts, a corpus, tables of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from textvae.config import require
+from textvae.errors import ConfigError, did_you_mean
+
+TABLES = ("corpus_settings", "model", "objective", "training")
+"""The tables of settings that `train` takes as keywords."""
+
+
+def listed_texts(texts: Iterable[str]) -> list[str]:
+    """Texts as a list. Raises `ConfigError` for one string, and for anything that is no text."""
+    if isinstance(texts, str):
+        raise ConfigError(f"texts is one string ({texts[:20]!r}): give a list of strings")
+    listed = list(texts)
+    for text in listed:
+        require(isinstance(text, str), f"texts hold a {type(text).__name__} ({text!r:.20}): give a list of strings")
+    return listed
+
+
+def corpus_name(corpus: str | Path) -> str:
+    """The corpus as settings name it. Raises `ConfigError` for anything but a name or a path, a list of texts above all."""
+    kind = type(corpus).__name__
+    said = f"corpus is a {kind}: write its texts to a file, one a line, and name that file; `score` measures texts as they are"
+    require(isinstance(corpus, str | Path), said)
+    return str(corpus)
+
+
+def check_tables(settings: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for a keyword that is no table of settings: of another name, or with a lone value."""
+    for name, value in settings.items():
+        said = "settings come in tables, such as training={'minutes': 10}"
+        require(name in TABLES, f"unknown argument {name}: {said}.{did_you_mean(name, TABLES)}")
+        require(isinstance(value, Mapping), f"{name} is {value!r}: {said}")
