@@ -28,7 +28,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("hub",),
     ("training",),
     ("api",),
-    ("sklearn_transformer", "study", "serve", "doctor", "plots"),
+    ("sklearn_transformer", "study", "serve", "doctor", "plots", "report"),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -12,9 +12,10 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from textvae.cli.loading import loaded
-from textvae.cli.output import note, print_columns, print_json, print_lines, print_table, progress, shown
+from textvae.cli.output import note, print_columns, print_json, print_lines, print_table, progress
 from textvae.cli.parameters import Beams, Column, Corpus, Device, ImportanceSamples, Json, Run, Seed, Split, Texts
 from textvae.config import Way, require
+from textvae.data.printable import shown
 from textvae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ app.command("textvae.cli.training:train", help="Train a model on a corpus, in a 
 app.command("textvae.cli.compare:compare", help="Measure two runs on the same lines, and say whether these tell one from the other.")
 app.command("textvae.cli.corpora:corpora", help="Built-in corpora: list them, show one or your own, or fetch the one that is downloaded.")
 app.command("textvae.cli.doctor:doctor", help="Say what training runs on here, and whether the compiled kernel does.")
+app.command("textvae.cli.report:report", help="Write one page about some runs: which is best, how they learned, what they write.")
 app.command("textvae.cli.reproduce:reproduce", help="Train a table of the study again, and print it beside the printed one.")
 app.command("textvae.cli.sweep:sweep", help="Search for settings: train a corpus many times and tell which runs are best.")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from textvae.cli.output import note, print_columns, shown
+from textvae.cli.output import note, print_columns
 from textvae.cli.parameters import Column
 from textvae.config import CorpusSettings, require
 from textvae.data.corpora import built_in, load_corpus
+from textvae.data.printable import shown
 from textvae.errors import ConfigError, CorpusError, did_you_mean
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import textvae
+from textvae.data.printable import shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH = 160
 """Columns of a table that no terminal shows."""
-
-CONTROLS = {code: 0x2400 + code for code in (*range(9), *range(10, 32))} | {0x7F: 0x2421}
-"""Pictures of the control characters, but for the tab."""
 
 
 @contextmanager
@@ -57,11 +55,6 @@ def note(message: str) -> None:
 def print_json(data: Any) -> None:
     """Print plain data as JSON, in one piece."""
     print(json.dumps(data, indent=2, ensure_ascii=False))
-
-
-def shown(text: str) -> str:
-    """Return a string as people see it: on one line, a control character by its picture, so that it does nothing to a terminal."""
-    return text.translate(CONTROLS)
 
 
 def print_lines(strings: Iterable[str]) -> None:

@@ -138,7 +138,7 @@ def compare(
         left_out=len(lines) - len(kept),
         importance_samples=importance_samples,
         share_first_better=float((np.sign(measured[0].elbo - measured[1].elbo).mean() + 1) / 2),
-        better=_better(found["elbo"], different),
+        better=better_of(found["elbo"], different),
         **found,
     )
 
@@ -177,7 +177,8 @@ def _difference(first: np.ndarray, second: np.ndarray, groups: np.ndarray) -> Di
     )
 
 
-def _better(elbo: Difference, different: int) -> Literal["first", "second"] | None:
+def better_of(elbo: Difference, different: int) -> Literal["first", "second"] | None:
+    """Which has the higher ELBO over so many different lines, where these tell; as `Comparison.better`."""
     if different < ENOUGH or elbo.standard_error is None or abs(elbo.difference) <= TOLD_APART * elbo.standard_error:
         return None
     return "first" if elbo.difference > 0 else "second"

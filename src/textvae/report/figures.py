@@ -1,0 +1,100 @@
+"""The pictures of a report, as SVG: how runs learned, and how each divides what the text costs into distortion and rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from textvae.plots.canvas import BLACK, BLUE, GREEN, GREY, NATS, ORANGE, PURPLE, SKY, VERMILION, drawing
+from textvae.plots.training import training_figure
+from textvae.report.content import Told
+
+COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
+LINES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "P", "X", "v")
+
+HEADROOM = 1.6
+"""A picture of -ELBO ends at so many times the least: the first steps, far above, tell nothing."""
+
+
+def look(i: int) -> dict[str, Any]:
+    """The colour, line and marker of the i-th run, the same in every picture of a report."""
+    return {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)], "marker": MARKERS[i % len(MARKERS)]}
+
+
+def curves(runs: Sequence[Told]) -> str:
+    """-ELBO and rate on valid over the steps, a line a run; empty where no run has a history."""
+    shown = [(i, run) for i, run in enumerate(runs) if run.history]
+    if not shown:
+        return ""
+    with _svg() as (path, text):
+        with drawing([path], (10, 3.6), 1, 2) as (_, axes):
+            for i, run in shown:
+                steps = [line["step"] for line in run.history]
+                style = {**look(i), "label": run.name, "markersize": 3.5, "markevery": max(1, len(steps) // 8)}
+                axes[0, 0].plot(steps, [-line["valid"]["elbo"] for line in run.history], **style)
+                axes[0, 1].plot(steps, [line["valid"]["rate"] for line in run.history], **style)
+            least = min(-line["valid"]["elbo"] for _, run in shown for line in run.history)
+            entropy = runs[0].measured.evaluation.entropy
+            if entropy is not None:
+                axes[0, 0].axhline(entropy, color=GREY, linewidth=0.9, label=f"entropy of the source, {entropy:.2f}")
+            axes[0, 0].set(title="what a line costs in all, −ELBO", ylim=(0.97 * min(least, entropy or least), HEADROOM * least))
+            axes[0, 1].set(title="what the latent carries, the rate", ylim=(0, None))
+            for axis in axes.flat:
+                axis.set(xlabel="step", ylabel=f"{NATS}, valid")
+            axes[0, 0].legend()
+        return text()
+
+
+def plane(runs: Sequence[Told]) -> str:
+    """Distortion against rate on the lines that were measured; on a dotted line every run has the same ELBO."""
+    points = [(run.measured.evaluation.rate, run.measured.evaluation.distortion) for run in runs]
+    with _svg() as (path, text):
+        with drawing([path], (6.4, 4.2)) as (_, axes):
+            axis = axes[0, 0]
+            for i, (run, (rate, distortion)) in enumerate(zip(runs, points, strict=True)):
+                axis.plot([rate], [distortion], **{**look(i), "linestyle": "none"}, markersize=7, label=run.name)
+            rates, distortions = zip(*points, strict=True)
+            right, low, high = _ends(rates, distortions)
+            axis.set(xlim=(-0.03 * right, right), ylim=(low, high))
+            for total in _totals(low, high + right):
+                axis.plot([0, right], [total, total - right], color=GREY, linewidth=0.8, linestyle=":", zorder=1)
+                enters = (max(0.0, total - high), min(total, high))
+                if enters[0] < 0.95 * right:
+                    axis.annotate(f"−{total:g}", enters, (3, -2), textcoords="offset points", color=GREY, fontsize=7, va="top")
+            axis.set(xlabel=f"rate KL[q‖p], {NATS}", ylabel=f"distortion −log p(x|z), {NATS}")
+            axis.set_title("along a dotted line the ELBO is the same, as written where it begins")
+            axis.legend()
+        return text()
+
+
+def _ends(rates: Sequence[float], distortions: Sequence[float]) -> tuple[float, float, float]:
+    """Where the axes end: the rate from 0 to beyond the largest, the distortions with room around them."""
+    room = max(0.15 * (max(distortions) - min(distortions)), 0.03 * max(distortions), 0.1)
+    return max(1.0, 1.2 * max(rates)), min(distortions) - room, max(distortions) + room
+
+
+def _totals(low: float, high: float, lines: int = 12) -> list[float]:
+    """Round numbers between two, about so many."""
+    step = max(1, round((high - low) / lines))
+    first = math.ceil(low / step) * step
+    return [float(total) for total in range(first, math.floor(high) + 1, step)]
+
+
+def training(folder: Path, entropy: float | None) -> str:
+    """Distortion and rate of one run over its training, stacked, and the rate of every rung."""
+    with _svg() as (path, text):
+        training_figure(folder, entropy, path)
+        return text()
+
+
+@contextmanager
+def _svg() -> Iterator[tuple[Path, Callable[[], str]]]:
+    """A file to draw into, and what reads it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.svg"
+        yield path, lambda: path.read_text(encoding="utf-8")
