@@ -38,6 +38,7 @@ app.command("textvae.cli.corpora:corpora", help="Built-in corpora: list them, sh
 app.command("textvae.cli.doctor:doctor", help="Say what training runs on here, and whether the compiled kernel does.")
 app.command("textvae.cli.report:report", help="Write one page about some runs: which is best, how they learned, what they write.")
 app.command("textvae.cli.reproduce:reproduce", help="Train a table of the study again, and print it beside the printed one.")
+app.command("textvae.cli.serve:serve", help="Serve a page to explore a run: sample, reconstruct, interpolate, walk in its latent.")
 app.command("textvae.cli.sweep:sweep", help="Search for settings: train a corpus many times and tell which runs are best.")
 
 
