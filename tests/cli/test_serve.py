@@ -7,8 +7,10 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -33,6 +35,10 @@ def test_what_a_run_is(explorer: Explorer, run: Path) -> None:
     assert found["valid"]["elbo"] == pytest.approx(-found["valid"]["distortion"] - found["valid"]["rate"])
     latent = found["latent"]
     assert len(latent["spread"]) == latent["positions"] * latent["channels"] == 3
+    drawn = explorer.answer("draw", {"n": 50, "seed": 0})["result"]
+    assert len(drawn) == 50 and drawn != explorer.answer("draw", {"n": 50, "seed": 1})["result"]
+    for i in range(3):
+        assert latent["low"][i] <= min(z[i] for z in drawn) < max(z[i] for z in drawn) <= latent["high"][i]
     json.dumps(found, allow_nan=False)
 
 
@@ -55,7 +61,7 @@ def test_answers_are_those_of_the_library(explorer: Explorer, run: Path) -> None
     ("way", "question", "told"),
     [
         ("smaple", {}, "Did you mean 'sample'"),
-        ("sample", {"n": "3"}, "n is '3': must be a whole number from 0 to 1000"),
+        ("sample", {"n": "3"}, "n is '3': must be a whole number from 0 to 1,000"),
         ("sample", {"n": 10**9}, "must be a whole number"),
         ("sample", {"temperature": -1}, "temperature is -1"),
         ("sample", {"temperature": float("nan")}, "temperature is nan"),
@@ -66,6 +72,9 @@ def test_answers_are_those_of_the_library(explorer: Explorer, run: Path) -> None
         ("reconstruct", {}, "cannot be asked like that"),
         ("interpolate", {"start": "a", "end": "b", "path": "round"}, "must be one of linear, spherical"),
         ("interpolate", {"start": "a", "end": 1}, "texts hold a int"),
+        ("score", {"texts": ["a"] * 500, "importance_samples": 100}, "whole number from 1 to 40"),
+        ("reconstruct", {"texts": ["a"] * 1000, "beams": 21}, "whole number from 1 to 20"),
+        ("draw", {"n": -1}, "n is -1"),
         ("decode", {"z": [[1.0]]}, "vectors of 3 numbers"),
         ("decode", {"z": [[1.0, 2.0, "x"]]}, "vectors of 3 numbers"),
         ("decode", {"z": 3}, "z is not a list"),
@@ -87,6 +96,13 @@ def test_a_model_without_a_latent_is_sampled_and_scored(textvae: Command, corpus
         explorer.answer("reconstruct", {"texts": ["oak"]})
 
 
+def test_a_stopped_explorer_answers_nothing_more(run: Path) -> None:
+    explorer = Explorer(package.load(run), "tiny")
+    explorer.stop()
+    with pytest.raises(ConfigError, match="is being stopped"):
+        explorer.answer("sample", {})
+
+
 @pytest.fixture
 def address(run: Path) -> Iterator[str]:
     """A run that is served; Ctrl-C then ends it, without a word and as done."""
@@ -99,9 +115,10 @@ def address(run: Path) -> Iterator[str]:
     assert process.returncode == 0 and err == ""
 
 
-def asked(address: str, way: str, body: bytes) -> tuple[int, Any]:
+def asked(address: str, way: str, body: bytes, **headers: str) -> tuple[int, Any]:
+    named = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
     try:
-        with urlopen(Request(f"{address}api/{way}", data=body, method="POST"), timeout=60) as reply:
+        with urlopen(Request(f"{address}api/{way}", data=body, headers=named, method="POST"), timeout=60) as reply:
             return reply.status, json.load(reply)
     except HTTPError as refused:
         with refused:
@@ -117,9 +134,38 @@ def test_the_page_over_http(address: str) -> None:
         assert "there is no way" not in str(asked(address, way, b"{}")[1]), way
     status, answer = asked(address, "sample", b'{"n": 2}')
     assert status == 200 and len(answer["result"]) == 2 and answer["notes"] == []
-    for body, told in [(b'{"n": "x"}', "n is 'x'"), (b"{", "no JSON"), (b"[1]", "no JSON object")]:
-        status, answer = asked(address, "sample", body)
-        assert status == 400 and told in answer["error"]
+    halves, deep, large = b'{"texts": ["\\ud800"]}', b"[" * 200_000, b" " * 10_000_001
+    for body, said in [
+        (b'{"n": "x"}', "cannot be asked like that"),
+        (b"{", "no JSON"),
+        (b"[1]", "no JSON object"),
+        (halves, "no JSON of whole characters"),
+        (deep, "no JSON"),
+        (large, "more than 10,000,000 bytes"),
+    ]:
+        status, answer = asked(address, "score", body)
+        assert status == 400 and said in answer["error"]
+    for foreign in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Content_Type": "text/plain"}):
+        status, answer = asked(address, "sample", b"{}", **foreign)
+        assert status == 403 and answer["error"], "a page of another site asks in vain"
+    assert asked(address, "sample", b"{}", Origin=address.rstrip("/"))[0] == 200
+
+
+def test_ctrl_c_while_a_question_is_answered(run: Path) -> None:
+    words = with_ctrl_c(command_line("serve", run, "--port", 0))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stdout is not None
+        where = process.stdout.readline().split()[0]
+        question = json.dumps({"texts": ["oak elm"] * 1000, "importance_samples": 20}).encode()
+        answers: list[Any] = []
+        asking = Thread(target=lambda: answers.append(asked(where, "score", question)))
+        asking.start()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        asking.join()
+    assert process.returncode == 0 and "Traceback" not in err
+    assert len(answers) == 1
 
 
 def test_a_port_that_is_taken(textvae: Command, run: Path) -> None:
@@ -129,4 +175,5 @@ def test_a_port_that_is_taken(textvae: Command, run: Path) -> None:
         told = textvae("serve", run, "--port", taken.getsockname()[1]).refused()
     assert "cannot be served" in told and "give another --port" in told
     assert "is no address of this machine" in textvae("serve", run, "--host", "nowhere.invalid").refused()
+    assert textvae("serve", run, "--host", "192.0.2.1", "--port", 0).refused().endswith("give another --host")
     assert "--port" in textvae("serve", run, "--port", 70000).refused()

@@ -7,7 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from textvae.cli.loading import loaded
+import textvae
+from textvae.cli.loading import checked
 from textvae.cli.parameters import Device, Run
 
 
@@ -28,7 +29,12 @@ def serve(
     port
         0: any that is free.
     """
+    folder = checked(run)
+    from textvae.serve.app import address, listening
     from textvae.serve.app import serve as serve_run
     from textvae.serve.explorer import Explorer
 
-    serve_run(Explorer(loaded(run, device), run), host, port, lambda address: print(f"{address} (Ctrl-C ends it)", flush=True))
+    with listening(host, port) as opened:  # before the model is loaded: a port that is taken is told at once
+        explorer = Explorer(textvae.load(folder, device), run)
+        print(f"{address(host, opened)} (Ctrl-C ends it)", flush=True)
+        serve_run(explorer, host, opened)

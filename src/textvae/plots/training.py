@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from textvae.errors import RunError
 from textvae.evaluation.collapse import SILENT_RUNG
 from textvae.plots.canvas import BLACK, BLUE, GREEN, NATS, ORANGE, PURPLE, SKY, VERMILION, drawing
-from textvae.training.metrics import MetricsLog
+from textvae.training.metrics import METRICS, MetricsLog
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ def training_figure(run: str | Path, entropy: float | None = None, out: str | Pa
         RunError: the run has no metrics yet, or the file cannot be written.
         PackageError: matplotlib is not installed.
     """
-    records = MetricsLog(Path(run) / "metrics.jsonl").read()
+    records = MetricsLog(Path(run) / METRICS).read()
     if not records:
         raise RunError(f"{run} has no metrics to draw: train it first")
     path = Path(out) if out else Path(run) / "training.png"

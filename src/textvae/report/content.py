@@ -20,7 +20,7 @@ from textvae.evaluation.single import Reconstruction
 from textvae.layering import dotted
 from textvae.settings import RunSettings, resolve, to_dict
 from textvae.study.commands import command_of
-from textvae.training.metrics import MetricsLog
+from textvae.training.metrics import METRICS, MetricsLog
 
 STRINGS, STEPS = 10, 8
 """Samples, reconstructions and costly lines that are shown: the first ones, whatever they look like. Strings of an interpolation."""
@@ -99,7 +99,7 @@ def tell(
     latent = bool(vae.model.latents.shapes)
     ends = list(dict.fromkeys(lines))[:2]
     many = evaluation.sequences >= ENOUGH
-    history = MetricsLog(vae.folder.path / "metrics.jsonl").read()
+    history = MetricsLog(vae.folder.path / METRICS).read()
     return Told(
         name=name,
         folder=vae.folder.path,

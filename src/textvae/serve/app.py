@@ -2,95 +2,157 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from textvae.errors import ConfigError, UserError, extra
 from textvae.serve.explorer import Explorer
 
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-"""The page takes nothing from elsewhere, and sends nothing elsewhere."""
+"""The page takes nothing from elsewhere, sends nothing elsewhere, and stands in no other page."""
 
 LARGEST_QUESTION = 10_000_000
 """Bytes."""
 
+GRACE = 3
+"""Seconds that a question under way has to come to its next batch after Ctrl-C."""
 
-def application(explorer: Explorer) -> Any:
+EVERYWHERE = ("0.0.0.0", "::")
+"""Hosts that mean every address of the machine, whatever it is called."""
+
+
+def application(explorer: Explorer, host: str) -> Any:
     """The ASGI application: `GET /` is the page, `POST /api/WAY` a question, answered as `Explorer.answer` does.
 
-    A question without an answer is told as `{"error": str}` with status 400. Raises `PackageError` without starlette.
+    A question without an answer is told as `{"error": str}` with status 400, one that another site's page asks with 403.
+
+    Raises:
+        PackageError: starlette is not installed.
     """
     with extra("serve", "the explorer"):
         from starlette.applications import Starlette
         from starlette.concurrency import run_in_threadpool
-        from starlette.requests import Request
-        from starlette.responses import HTMLResponse, JSONResponse
+        from starlette.responses import HTMLResponse, JSONResponse, Response
         from starlette.routing import Route
     html = files("textvae.serve").joinpath("page.html").read_text(encoding="utf-8")
 
-    async def page(_: Request) -> HTMLResponse:
-        return HTMLResponse(html, headers=HEADERS)
+    def refused(message: str, status: int) -> Response:
+        return JSONResponse({"error": message}, status_code=status, headers=HEADERS)
 
-    async def ask(request: Request) -> JSONResponse:
+    async def page(request: Request) -> Response:
+        foreign = _foreign(request, host)
+        return refused(foreign, 403) if foreign else HTMLResponse(html, headers=HEADERS)
+
+    async def ask(request: Request) -> Response:
+        foreign = _foreign(request, host)
+        if foreign:
+            return refused(foreign, 403)
         try:
-            question = _question(await request.body())
+            question = _question(await _body(request))
             answer = await run_in_threadpool(explorer.answer, request.path_params["way"], question)
         except UserError as error:
-            return JSONResponse({"error": str(error)}, status_code=400, headers=HEADERS)
+            return refused(str(error), 400)
         return JSONResponse(answer, headers=HEADERS)
 
-    return Starlette(routes=[Route("/", page), Route("/api/{way}", ask, methods=["POST"])])
+    async def defect(_: Request, error: Exception) -> Response:
+        return refused(f"this question met a defect of textvae ({type(error).__name__}), which its terminal tells of", 500)
+
+    routes = [Route("/", page), Route("/api/{way}", ask, methods=["POST"])]
+    return Starlette(routes=routes, exception_handlers={Exception: defect})
+
+
+def _foreign(request: Request, host: str) -> str | None:
+    """Why a request comes from another site's page, by way of this machine's browser; None where it does not."""
+    mine = {host, "localhost", "127.0.0.1", "::1"}
+    if host not in EVERYWHERE and request.url.hostname not in mine:
+        return f"this page is not called {request.url.hostname}: open the address that textvae serve printed"
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        return f"questions from {origin} are not answered"
+    if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != "application/json":
+        return "a question is sent as application/json"
+    return None
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_QUESTION:
+            raise ConfigError(f"the question has more than {LARGEST_QUESTION:,} bytes: ask of fewer texts at once")
+    return bytes(body)
 
 
 def _question(body: bytes) -> dict[str, Any]:
-    if len(body) > LARGEST_QUESTION:
-        raise ConfigError(f"the question has {len(body):,} bytes: ask of fewer texts at once")
     try:
         question = json.loads(body or b"{}")
-    except ValueError as error:
-        raise ConfigError(f"the question is no JSON ({error})") from None
+        json.dumps(question, ensure_ascii=False).encode()  # halves of characters, which nobody could be answered with
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the question is no JSON of whole characters ({error})") from None
     if not isinstance(question, dict):
         raise ConfigError("the question is no JSON object")
     return question
 
 
-def serve(explorer: Explorer, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve the explorer until Ctrl-C; `ready` is told the address once it can be opened.
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket at which browsers may knock from now on; port 0 is any free one.
 
     Raises:
         ConfigError: the port is taken, or the host is none of this machine.
         PackageError: starlette or uvicorn is not installed.
     """
     with extra("serve", "the explorer"):
-        import uvicorn
-    served = application(explorer)
-    with _bound(host, port) as listening:
-        config = uvicorn.Config(served, log_level="warning", lifespan="off")
-        ready(f"http://{'[' + host + ']' if ':' in host else host}:{listening.getsockname()[1]}/")
-        with suppress(KeyboardInterrupt):  # how it is meant to end
-            uvicorn.Server(config).run(sockets=[listening])
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 is any free one."""
+        import starlette.applications  # noqa: F401
+        import uvicorn  # noqa: F401
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
         raise ConfigError(f"{host} is no address of this machine ({error.strerror}): give another --host") from None
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen()  # from here on a browser that is told the address waits, and is not turned away
-    except OSError as error:
-        listening.close()
-        raise ConfigError(f"{host}, port {port}, cannot be served ({error.strerror}): give another --port (0: any that is free)") from None
-    return listening
+    with socket.socket(family, socket.SOCK_STREAM) as opened:
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind((host, port))
+            opened.listen()
+        except OSError as error:
+            flag = "host" if error.errno == errno.EADDRNOTAVAIL else "port"
+            hint = "" if flag == "host" else " (0: any that is free)"
+            raise ConfigError(f"{host}, port {port}, cannot be served ({error.strerror}): give another --{flag}{hint}") from None
+        yield opened
+
+
+def address(host: str, opened: socket.socket) -> str:
+    """What to open in a browser."""
+    name = "localhost" if host in EVERYWHERE else host
+    return f"http://{f'[{name}]' if ':' in name else name}:{opened.getsockname()[1]}/"
+
+
+def serve(explorer: Explorer, host: str, opened: socket.socket) -> None:
+    """Serve the explorer at a socket that listens, until Ctrl-C."""
+    import uvicorn
+
+    config = uvicorn.Config(application(explorer, host), log_level="error", lifespan="off", timeout_graceful_shutdown=GRACE)
+    server = uvicorn.Server(config)
+    ended = server.handle_exit
+
+    def stop(number: int, frame: Any) -> None:
+        explorer.stop()
+        ended(number, frame)
+
+    server.handle_exit = stop  # type: ignore[assignment, method-assign]
+    with suppress(KeyboardInterrupt):  # how it is meant to end
+        server.run(sockets=[opened])

@@ -19,7 +19,7 @@ from textvae.errors import RunError
 from textvae.storage import write_json
 from textvae.study.jobs import Job
 from textvae.study.records import Records
-from textvae.training.metrics import MetricsLog
+from textvae.training.metrics import METRICS, MetricsLog
 from textvae.training.run_folder import RunFolder
 
 LOOK_SECONDS = 0.5
@@ -172,5 +172,5 @@ def _standing(done: int, total: int, running: Sequence[_Worker], records: Record
 
 def _share(run: Path) -> float:
     """How much of a run is done, as its last look at valid says."""
-    folder, lines = RunFolder(run), MetricsLog(run / "metrics.jsonl").read()
+    folder, lines = RunFolder(run), MetricsLog(run / METRICS).read()
     return lines[-1]["step"] / max(1, folder.load()[0].steps) if folder.exists and lines else 0.0

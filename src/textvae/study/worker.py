@@ -18,7 +18,7 @@ from textvae.storage import append_line, lock
 from textvae.study.jobs import Job
 from textvae.study.mixture import has_mixture, mixture_report
 from textvae.study.records import SCHEMA, Records, is_finished, machine, source_revision
-from textvae.training.metrics import MetricsLog
+from textvae.training.metrics import METRICS, MetricsLog
 from textvae.training.run_folder import RunFolder
 
 VALID_SAMPLES = 10
@@ -95,7 +95,7 @@ def _commits(run: Path) -> Path:
 
 def _history(run: Path) -> list[dict[str, Any]]:
     """How distortion and rate on valid went."""
-    lines = MetricsLog(run / "metrics.jsonl").read()
+    lines = MetricsLog(run / METRICS).read()
     return [
         {"step": line["step"], "beta": line["beta"], **{key: line["valid"][key] for key in ("distortion", "rate", "rate_per_rung")}}
         for line in lines

@@ -8,6 +8,9 @@ from typing import Any, final
 
 from textvae.storage import append_line, write_atomically
 
+METRICS = "metrics.jsonl"
+"""Its name in the run's folder."""
+
 
 @final
 class MetricsLog:
@@ -43,3 +46,13 @@ class MetricsLog:
         """Forget what came after a step: a resumed run writes it again."""
         kept = [json.dumps(record) for record in self.read() if record["step"] <= step]
         write_atomically(self.path, "".join(f"{text}\n" for text in kept).encode())
+
+
+def kept_measures(folder: Path, keep: str) -> dict[str, Any] | None:
+    """The `valid` part of the line of the weights that a run keeps, as `training.keep` says; None without a history."""
+    lines = MetricsLog(folder / METRICS).read()
+    if not lines:
+        return None
+    line = lines[-1] if keep == "last" else min(lines, key=lambda one: float(one["valid"]["loss"]))
+    valid: dict[str, Any] = line["valid"]
+    return valid

@@ -29,7 +29,7 @@ from textvae.training.feed import Feed
 from textvae.training.hooks import Hook, Hooks, RunEnd, StepRecord
 from textvae.training.interrupt import StopRequest
 from textvae.training.memory import memory_told
-from textvae.training.metrics import MetricsLog
+from textvae.training.metrics import METRICS, MetricsLog
 from textvae.training.monitor import Glance, glance
 from textvae.training.objective import batch_means, leaves_idle, loss_of
 from textvae.training.schedules import beta_at, learning_rate_at
@@ -108,7 +108,7 @@ class Trainer:
         self.feed = Feed(batches, self.engine.device)
         self.position = Position()
         self.began = 0.0  # when training would have begun, had it been one sitting
-        self.metrics = MetricsLog(folder / "metrics.jsonl")
+        self.metrics = MetricsLog(folder / METRICS)
         self.window = Window(1 + len(model.latents.shapes), model.device)
         self.collapse = CollapseWatch(settings, self.hooks)
         self.state = State(model, self.optimizer, self.average, self.window)
