@@ -89,8 +89,36 @@ def test_storage_and_trials_alone_go_on_with_all_that_was_asked_for(textvae: Com
     told = textvae("sweep", "sinusoids", "--storage", storage, "--trials", 4).refused()
     assert "holds a sweep of another" in told and "Give --storage and --trials alone to go on with it" in told
     assert "no corpus" in textvae("sweep", "--storage", tmp_path / "new.journal", "--trials", 1).refused()
+    assert "another goal" in textvae("sweep", "--storage", storage, "--goal", "front", "--trials", 4).refused()
+    space.write_text(SPACE.replace("1e-3", "1e-4"))
+    assert "Put back the file that says so" in textvae("sweep", "--storage", storage, "--trials", 4).refused()
     space.unlink()
     assert "space.toml" in textvae("sweep", "--storage", storage, "--trials", 4).refused()
+
+
+def test_a_sweep_that_names_files_of_its_folder_goes_on_there(
+    textvae: Command, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir(), there.mkdir()
+    (here / "lines.txt").write_bytes(corpus.read_bytes())
+    (here / "space.toml").write_text(SPACE)
+    monkeypatch.chdir(here)
+    begun = textvae("sweep", "lines.txt", "--storage", "s.journal", "--space", "space.toml", "--trials", 1, *TINY, "--steps", 2)
+    assert begun.code == 0, begun.err
+    monkeypatch.chdir(there)
+    assert f"was begun in {here} and names files there" in textvae("sweep", "--storage", here / "s.journal", "--trials", 0).refused()
+    monkeypatch.chdir(here)
+    assert textvae("sweep", "--storage", "s.journal", "--trials", 0).out == begun.out
+
+
+def test_a_journal_of_somebody_else_is_told(textvae: Command, tmp_path: Path) -> None:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    path = tmp_path / "theirs.journal"
+    optuna.create_study(storage=optuna.storages.JournalStorage(JournalFileBackend(str(path))), study_name="theirs")
+    assert "none of textvae's" in textvae("sweep", "--storage", path, "--trials", 1).refused()
 
 
 def test_two_processes_share_the_trials(textvae: Command, space: Path, tmp_path: Path) -> None:

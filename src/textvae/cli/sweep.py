@@ -72,9 +72,9 @@ def sweep(
     if plot is not None:
         check_figure(plot)
     base = Base(corpus=corpus, preset=preset, config=config, flags=given(flags))
-    asked = Sweep.begun(storage) if base == Base() and goal is None and space is None else None
-    asked = asked or Sweep(base=base, storage=storage, goal=goal or "front", space=space)
-    asked = replace(asked, runs=runs or asked.runs, seed=asked.seed if seed is None else seed)
+    asked = Sweep.begun(storage) if base == Base() and space is None else None
+    asked = asked or Sweep(base=base, storage=storage, space=space)
+    asked = replace(asked, goal=goal or asked.goal, runs=runs or asked.runs, seed=asked.seed if seed is None else seed)
     try:
         found = search(asked, trials)
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, final
 
 from textvae.config import require
+from textvae.data.corpora import BUILT_IN
 from textvae.errors import ConfigError, CorpusError, RunError, TrainingError
 from textvae.settings import RunSettings
 from textvae.study.sweep.base import Base, checked
@@ -42,27 +44,33 @@ class Sweep:
 
     @classmethod
     def begun(cls, storage: Path) -> Sweep | None:
-        """The sweep that a file holds, as it was asked for; None where it holds none, or not how it was asked for.
+        """The sweep that a file holds, as it was asked for; None where it holds none.
 
-        Raises `ConfigError` for a file that is none of a sweep.
+        Raises `ConfigError` for a file that is none of a sweep, and in another folder than that whose files the sweep names.
         """
         asked = asked_of(storage)
         if asked is None:
             return None
-        base = Base(**{**asked["base"], "config": _path(asked["base"]["config"])})
-        return cls(
-            base=base,
-            storage=storage,
-            goal=asked["goal"],
-            space=_path(asked["space"]),
-            runs=_path(asked["runs"]),
-            seed=asked["seed"],
-        )
+        try:
+            base = Base(**{**asked["base"], "config": _path(asked["base"]["config"])})
+            folder, goal, seed = asked["folder"], asked["goal"], asked["seed"]
+            sweep = cls(base=base, storage=storage, goal=goal, space=_path(asked["space"]), runs=_path(asked["runs"]), seed=seed)
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"{storage} keeps how its sweep was asked for in another way ({error}): give the whole command") from None
+        if folder != os.getcwd() and any(not path.is_absolute() for path in sweep._files()):
+            raise ConfigError(f"{storage} is a sweep that was begun in {folder} and names files there: go to that folder")
+        return sweep
 
     def asked(self) -> dict[str, Any]:
-        """How it was asked for as plain data, without where it is kept."""
-        data = {name: value for name, value in asdict(self).items() if name != "storage"}
-        return json.loads(json.dumps(data, default=str))  # a path as its text
+        """How it was asked for, and in which folder, as plain data without where it is kept."""
+        data = {name: value for name, value in asdict(self).items() if name != "storage"} | {"folder": os.getcwd()}
+        plain: dict[str, Any] = json.loads(json.dumps(data, default=str))  # a path as its text
+        return plain
+
+    def _files(self) -> list[Path]:
+        """Files and folders it names."""
+        corpus = self.base.corpus if self.base.corpus not in BUILT_IN else None
+        return [Path(path) for path in (corpus, self.base.config, self.space, self.runs) if path is not None]
 
 
 @final

@@ -60,15 +60,20 @@ def opened(path: Path, goal: Goal, base: RunSettings, space: Space, seed: int, a
 
 
 def asked_of(path: Path) -> dict[str, Any] | None:
-    """What a journal file keeps of how its sweep was asked for; None where there is no such file, or it keeps nothing of it.
+    """What a journal file keeps of how its sweep was asked for; None where there is no such file, or nothing in it.
 
-    Raises `ConfigError` for a file that is none of a sweep.
+    Raises `ConfigError` for a file that is none of a sweep, and for one that keeps nothing of that.
     """
-    optuna = imported_optuna()
+    optuna, path = imported_optuna(), path.absolute()
     if not (path.exists() and path.stat().st_size):
         return None
-    studies = _read(optuna, path.absolute()).get_all_studies()
-    asked: dict[str, Any] | None = studies[0].user_attrs.get(ASKED) if studies else None
+    with Workers(path).alone():  # not between the lines of a process that begins it
+        storage = _read(optuna, path)
+        if not storage.get_all_studies():
+            return None
+        asked: dict[str, Any] | None = _loaded(optuna, storage, path).user_attrs.get(ASKED)
+    if asked is None:
+        raise ConfigError(f"{path} keeps nothing of how its sweep was asked for, as those of an earlier textvae: give the whole command")
     return asked
 
 
@@ -218,19 +223,27 @@ def _study(
         if all(holds(one, values[name]) for name, one in space.items()):
             study.enqueue_trial({name: typed(values[name]) for name in space})
         return study
-    try:
-        study = optuna.load_study(storage=storage, study_name=STUDY, pruner=pruner)
-    except KeyError:
-        raise ConfigError(f"{path} holds an Optuna study that is none of textvae's: give another file as --storage") from None
+    study = _loaded(optuna, storage, path, pruner)
     before = study.user_attrs.get("sweep")
     if before is None:
         raise RunError(f"{path} holds a sweep that was stopped as it began: remove the file")
-    _require_same(path, before, says)
+    _require_same(path, before, says, from_file=study.user_attrs.get(ASKED) == asked)
     return study
 
 
-def _require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to mix trials that could not be compared, by the first thing that differs."""
+def _loaded(optuna: Any, storage: Any, path: Path, pruner: Any = None) -> optuna.Study:
+    try:
+        return optuna.load_study(storage=storage, study_name=STUDY, pruner=pruner)
+    except KeyError:
+        raise ConfigError(f"{path} holds an Optuna study that is none of textvae's: give another file as --storage") from None
+
+
+def _require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any], from_file: bool) -> None:
+    """Refuse to mix trials that could not be compared, by the first thing that differs.
+
+    `from_file` says that it was asked for as before: then a file that it names, or a preset, is another one now.
+    """
+    hint = "Put back the file that says so" if from_file else "Give --storage and --trials alone to go on with it"
     old, new = dotted(before), dotted(now)
     for name in dict.fromkeys([*new, *old]):
         if old.get(name) != new.get(name):
@@ -238,7 +251,7 @@ def _require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any])
             label = {"goal": "goal", "settings": rest, "space": f"space, {rest}"}[what]
             raise ConfigError(
                 f"{path} holds a sweep of another {label}: {_shown(old, name)} there, {_shown(new, name)} here. "
-                "Give --storage and --trials alone to go on with it, or another file as --storage"
+                f"{hint}, or give another file as --storage"
             )
 
 
