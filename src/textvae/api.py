@@ -33,7 +33,7 @@ from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings
 from textvae.training import session
 from textvae.training.hooks import Hook
-from textvae.training.model_card import for_use
+from textvae.training.model_card import CARD, for_use
 from textvae.training.progress import ProgressLine
 from textvae.training.run_folder import RunFolder, fingerprint_of
 from textvae.training.starting import run_settings
@@ -88,7 +88,7 @@ class TextVAE:
         require(self.folder is not None, "this model has no run folder to publish: train it with out=..., or load it from its folder")
         assert self.folder is not None
         instead = {"config.json": self.folder.published_config()}
-        card = self.folder.path / "README.md"
+        card = self.folder.path / CARD
         if card.exists():
             instead[card.name] = for_use(card.read_text(encoding="utf-8"), name)
         return hub.publish(self.folder.path, name, instead)

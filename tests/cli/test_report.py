@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from textvae.evaluation.measure import Evaluation
+from textvae.report.content import verdict_on
 from textvae.report.write import names
+from textvae.settings import resolve
+from textvae.study.commands import command_for
 
 from .conftest import LINES, TINY, Command
+
+EVALUATION = Evaluation(
+    **dict.fromkeys(("corpus", "split"), "x"),
+    **dict.fromkeys(("sequences", "tokens", "characters", "latent_units", "parameters", "importance_samples"), 100),
+    **dict.fromkeys(("elbo", "distortion", "rate", "importance_bound", "bits_per_character", "perplexity_per_token"), 1.0),
+    **dict.fromkeys(("mutual_information", "mutual_information_cap", "length_nats", "training_seconds"), 0.0),
+    **dict.fromkeys(("standard_error", "reconstruction", "paper")),
+    rate_per_rung=[1.0], active_units=1, active_units_per_rung=[1], unknown_tokens=0, entropy=None, gap=None,
+)  # fmt: skip
+"""Of a latent that is in use."""
 
 
 class Page(HTMLParser):
@@ -59,6 +75,7 @@ def test_a_page_of_two_runs(textvae: Command, run: Path, other: Path, tmp_path: 
     assert page.open == [] and all(picture.startswith("data:image/svg+xml;base64,") for picture in page.pictures)
     assert len(page.pictures) == 4, "the plane, the curves, a training each"
     assert "2 runs compared" in page.text and "tiny has the best ELBO on these lines" in page.text
+    assert "lines" not in page.rows, "both measured as many"
     first, second = page.rows["ELBO"][:2]
     assert first.startswith("−") and " ± " in first and float(first[1:].split()[0]) < float(second[1:].split()[0])
     none, difference = page.rows["ELBO − the best one's"][:2]
@@ -108,10 +125,55 @@ def test_runs_of_other_lines_and_one_without_a_latent(textvae: Command, run: Pat
     ended = textvae("report", run, lm, "--out", out, "--importance-samples", 2)
     assert ended.code == 0, ended.err
     page = Page(out)
-    assert any("ELBOs of different lines do not compare" in text for text in page.text)
+    assert "not all runs were measured on the same lines: ELBOs of different lines do not compare" in page.text
+    assert not any("has the best ELBO" in text for text in page.text) and page.rows["lines"][0] != page.rows["lines"][1]
     assert page.rows["active units"][1] == "no latent" and "A model without a latent." in page.text
     assert "ELBO − the best one's" not in page.text, "each is the best on its own lines"
-    assert len(page.pictures) == 3, "no picture of a training that left no history"
+    assert len(page.pictures) == 1, "nothing to compare, and no picture of a training that left no history"
+    told = textvae("report", run, lm, "--out", out, "--importance-samples", 2, "--corpus", lines, "--split", "train")
+    assert told.code == 0, told.err
+    text = " ".join(Page(out).text)
+    assert "no line is read whole by all of tiny and lm: their ELBOs do not compare" in text
+    assert f"tiny was trained on {run_corpus(run)}, other lines than these: it may know some of them" in text
+
+
+def run_corpus(run: Path) -> str:
+    return str(json.loads((run / "config.json").read_text())["corpus"]["path"])
+
+
+def test_runs_compare_on_the_lines_that_both_read_whole(textvae: Command, run: Path, corpus: Path, tmp_path: Path) -> None:
+    """A model that knows few words reads the others as one, cheaply: that is no bound on the lines."""
+    words, out = tmp_path / "words", tmp_path / "page.html"
+    flags = ["--corpus.tokenizer", "words", "--corpus.vocabulary", 12, "--steps", 20, *TINY]
+    assert textvae("train", corpus, "--out", words, *flags).code == 0
+    assert textvae("report", run, words, "--out", out, "--importance-samples", 2, "--split", "all").code == 0
+    page = Page(out)
+    (told,) = [text for text in page.text if "has the best ELBO" in text]
+    both = json.loads(textvae("compare", run, words, "--importance-samples", 2, "--split", "all", "--json").out)
+    assert both["left_out"] > 0 and f"on the {both['sequences']} lines that all read whole" in told
+    assert told.startswith("tiny" if both["elbo"]["difference"] > 0 else "words")
+    shown = [cell for cell in page.rows["ELBO − the best one's"][:2] if cell != "–"]
+    assert [float(cell.split(" ± ")[0].replace("−", "-")) for cell in shown] == [pytest.approx(-abs(both["elbo"]["difference"]), abs=0.05)]
+
+
+def test_a_latent_is_judged_only_where_enough_lines_tell(textvae: Command, run: Path, tmp_path: Path) -> None:
+    few, out = tmp_path / "few.csv", tmp_path / "page.html"
+    few.write_text("text,label\noak elm,1\nash fir,2\n")
+    flags = ["--corpus", few, "--column", "text", "--split", "all", "--importance-samples", 2]
+    assert textvae("report", run, "--out", out, *flags).code == 0
+    assert any(text.startswith("Too few lines to say whether the latent is in use: it carries") for text in Page(out).text)
+    collapsed = verdict_on(replace(EVALUATION, rate=0.0, rate_per_rung=[0.0], active_units=0), resolve("rnn"))
+    assert collapsed[1] and collapsed[0].startswith("the latent has collapsed")
+    free = verdict_on(replace(EVALUATION, rate=0.0, rate_per_rung=[0.0]), resolve("rnn", flags={"objective": {"beta": 0}}))
+    assert not free[1] and free[0].startswith("Trained with a beta of 0")
+
+
+def test_the_command_of_a_run_says_all_that_differs_from_its_preset(tmp_path: Path) -> None:
+    changed = resolve("best/tweets/rnn-map", flags={"corpus": {"path": "my words.txt"}, "training": {"steps": 7}})
+    assert command_for(changed, tmp_path) == "textvae train 'my words.txt' --preset best/tweets/rnn-map --training.steps 7 --out RUN"
+    unset = replace(changed, corpus=replace(changed.corpus, max_length=None))  # no flag takes a preset's value away
+    assert command_for(unset, tmp_path) == f"textvae train 'my words.txt' --config {tmp_path / 'config.json'} --out RUN"
+    assert "--preset" not in command_for(replace(changed, preset="gone/preset"), tmp_path)
 
 
 def test_what_is_no_page_is_left_alone(textvae: Command, run: Path, tmp_path: Path) -> None:

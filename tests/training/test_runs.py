@@ -241,7 +241,7 @@ def test_a_collapse_is_told_and_stands_in_the_card(settings: Any, recorder: Any,
     collapsing = settings("rnn", objective={"beta": 50.0, "schedule": "constant"}, training={"steps": 80, "evaluate_every": 10})
     session.start(collapsing, tmp_path / "run", [recorder])
     warnings = recorder.all("collapse")
-    assert all("the latent has collapsed" in warning and "objective.free_bits" in warning for warning in warnings)
+    assert warnings and all("the latent has collapsed" in warning and "objective.free_bits" in warning for warning in warnings)
     assert len(warnings) == len(set(warnings)) <= 2, "once when it is seen, once of the weights that were kept"
     assert "> **Collapse:** the latent has collapsed" in (tmp_path / "run" / "README.md").read_text()
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from textvae.cli.loading import checked
 from textvae.cli.output import note, progress
-from textvae.cli.parameters import Device, ImportanceSamples, Seed, Split
+from textvae.cli.parameters import Column, Device, ImportanceSamples, Seed, Split
 from textvae.config import require
 
 
@@ -19,6 +19,7 @@ def report(
     corpus: Annotated[str | None, Parameter(help="As for `textvae train`; by default each run's own.")] = None,
     split: Split = "test",
     importance_samples: ImportanceSamples = 100,
+    column: Column = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
@@ -32,11 +33,20 @@ def report(
         The .html file; an earlier report there is written over, no other file is.
     """
     require(bool(runs), "no run is named: give the folder of at least one")
-    folders = [checked(run) for run in runs]  # all of them, before torch is imported
+    for run in runs:
+        checked(run)  # all of them, before torch is imported
     from textvae.report.write import write_report
 
     with progress() as shown:
         path = write_report(
-            folders, out, corpus, split=split, importance_samples=importance_samples, seed=seed, device=device, progress=shown
+            runs,
+            out,
+            corpus,
+            split=split,
+            importance_samples=importance_samples,
+            column=column,
+            seed=seed,
+            device=device,
+            progress=shown,
         )
     note(f"{path} holds the report")

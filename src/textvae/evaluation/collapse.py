@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from textvae.settings import RunSettings
 
+ENOUGH = 30
+"""Lines below which nothing is said of a collapse: whether a unit moves with the line, few lines do not show."""
+
 SILENT_RUNG = 0.1
 """A rung that carries fewer nats than this says nothing about the text."""
 
@@ -24,7 +27,9 @@ def collapse_warning(rates_per_rung: Sequence[float], active_units: int, setting
         measured = f"{sum(rates_per_rung):.2f} nats, {active_units} active units"
         what = f"the latent has collapsed ({measured}): z says next to nothing about the text"
     elif active_units == 0:
-        carried = f"its rate is {sum(rates_per_rung):.2f} nats: what free bits allow it says nothing with"
+        carried = f"its rate is {sum(rates_per_rung):.2f} nats"
+        if settings.objective.free_bits:
+            carried += ": what free bits allow it says nothing with"
         helps = ", ".join(["more training.steps", *_for_the_decoder(settings)])
         return f"no unit of the latent moves with the text, though {carried}; what helps: {helps}"
     elif silent:

@@ -224,14 +224,21 @@ def _error(one: Difference) -> str:
     return "" if one.standard_error is None else f" ± {one.standard_error:.3f}"
 
 
-def known_lines(corpus: CorpusSettings, split: str, first: RunSettings, second: RunSettings) -> Iterator[str]:
+def known_lines(
+    corpus: CorpusSettings,
+    split: str,
+    first: RunSettings,
+    second: RunSettings,
+    names: tuple[str, str] = ("the first model", "the second model"),
+) -> Iterator[str]:
     """What to tell of lines that one of two models may know, and the other not."""
-    for name, trained in (("first", first.corpus), ("second", second.corpus)):
-        if _source_of(trained) != _source_of(corpus):
-            yield f"the {name} model was trained on {trained.path}, other lines than these: it may know some of them"
+    for name, trained in zip(names, (first.corpus, second.corpus), strict=True):
+        if source_of(trained) != source_of(corpus):
+            yield f"{name} was trained on {trained.path}, other lines than these: it may know some of them"
     if split == "train" and corpus.path in SOURCES and first.training.seed != second.training.seed:
-        yield "these are training lines of the first model only: each seed draws its own"
+        yield f"these are training lines of {names[0]} only: each seed draws its own"
 
 
-def _source_of(corpus: CorpusSettings) -> tuple[str, str | None, str]:
+def source_of(corpus: CorpusSettings) -> tuple[str, str | None, str]:
+    """What makes two corpora one: where the lines lie, in which column, how they are split."""
     return os.path.realpath(corpus.path), corpus.column, corpus.split

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textvae.evaluation.collapse import collapse_warning
+from textvae.evaluation.collapse import ENOUGH, collapse_warning
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from textvae.evaluation.measure import Evaluation
     from textvae.settings import RunSettings
-
-
-ENOUGH = 30
-"""Lines below which nothing is said of a collapse: whether a unit moves with the line, few lines do not show."""
 
 
 def _error(e: Evaluation, name: str) -> str:

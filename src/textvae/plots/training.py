@@ -47,7 +47,7 @@ def _draw_terms(axes: Axes, records: list[dict[str, Any]], entropy: float | None
         xlabel="step",
         ylabel=f"{NATS}, valid",
         title=f"−ELBO = distortion + rate: {total[-1]:.2f} nats at the end",
-        xlim=(steps[0], steps[-1]),
+        xlim=_ends(steps),
         ylim=(0, min(max(total), 3 * lowest)),
     )
     axes.legend(loc="lower center", frameon=True)
@@ -66,7 +66,12 @@ def _draw_rates(axes: Axes, records: list[dict[str, Any]]) -> None:
         xlabel="step",
         ylabel=f"{NATS}, valid",
         title="what the latent carries",
-        xlim=(steps[0], steps[-1]),
+        xlim=_ends(steps),
         ylim=(0, None),
     )
     axes.legend(loc="lower right", frameon=True)
+
+
+def _ends(steps: list[int]) -> tuple[int, int]:
+    """From the first look to the last; from the beginning where there was one look only."""
+    return (steps[0] if len(steps) > 1 else 0), steps[-1]

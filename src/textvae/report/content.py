@@ -1,32 +1,28 @@
-"""What a report tells of runs: their figures on one split, how sure their differences are, the strings they write."""
+"""What a report tells of one run: its figures on one split, how it learned, the strings it writes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
 from textvae.api import TextVAE
-from textvae.config import Split
-from textvae.errors import ConfigError, UserError
+from textvae.config import CorpusSettings, Split
+from textvae.errors import ConfigError
 from textvae.evaluation.bounds import Progress
-from textvae.evaluation.collapse import collapse_warning
-from textvae.evaluation.comparison import Difference, better_of, compared
-from textvae.evaluation.measure import Measured
+from textvae.evaluation.collapse import ENOUGH, collapse_warning
+from textvae.evaluation.comparison import source_of
+from textvae.evaluation.measure import Evaluation, Measured, reads_back
 from textvae.evaluation.single import Reconstruction
-from textvae.layering import dotted
-from textvae.settings import RunSettings, resolve, to_dict
-from textvae.study.commands import command_of
+from textvae.settings import RunSettings
+from textvae.study.commands import command_for
 from textvae.training.metrics import METRICS, MetricsLog
 
 STRINGS, STEPS = 10, 8
 """Samples, reconstructions and costly lines that are shown: the first ones, whatever they look like. Strings of an interpolation."""
-
-ENOUGH = 30
-"""Lines below which nothing is said of a collapse."""
 
 
 @final
@@ -53,8 +49,18 @@ class Told:
     history: Sequence[Mapping[str, Any]]
     """Lines of metrics.jsonl; none of a run that was published without."""
 
+    measured_on: CorpusSettings
     measured: Measured
-    collapse: str | None
+    whole: np.ndarray
+    """Which of the lines can be read back from their tokens, (N,): a bound on the tokens of others is none on the lines."""
+
+    tokenizer: Mapping[str, Any]
+    """As its file has it: models of one tokenizer read the same tokens, whatever these leave out."""
+
+    verdict: str
+    collapsed: bool
+    """What is to be said of its latent, and whether that is bad."""
+
     samples: Sequence[str]
     reconstructions: Sequence[Reconstruction]
     interpolation: Sequence[str]
@@ -62,18 +68,11 @@ class Told:
     command: str
     """What trains it again, but for the machine."""
 
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How a run's ELBO stands to the best one on the same lines."""
-
-    best: str
-    difference: Difference | None
-    """Its own - the best one's; None of the best itself."""
-
-    told_apart: bool
-    """Whether the lines tell the two apart."""
+    @property
+    def entropy(self) -> float | None:
+        """Of the source it was trained on, where that is what was measured and it is known."""
+        own = source_of(self.measured_on) == source_of(self.settings.corpus)
+        return self.measured.evaluation.entropy if own else None
 
 
 def tell(
@@ -83,6 +82,7 @@ def tell(
     *,
     split: Split = "test",
     importance_samples: int = 100,
+    column: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Told:
@@ -94,26 +94,46 @@ def tell(
     """
     if vae.folder is None:
         raise ConfigError(f"{name} lies in no folder: train it with out=..., or load it from its folder")
-    measured = vae.measure(corpus, split=split, importance_samples=importance_samples, seed=seed, progress=progress)
-    lines, evaluation = list(measured.lines), measured.evaluation
-    latent = bool(vae.model.latents.shapes)
-    ends = list(dict.fromkeys(lines))[:2]
-    many = evaluation.sequences >= ENOUGH
+    measured = vae.measure(corpus, split=split, importance_samples=importance_samples, column=column, seed=seed, progress=progress)
+    lines = list(measured.lines)
+    latent, ends = bool(vae.model.latents.shapes), list(dict.fromkeys(lines))[:2]
     history = MetricsLog(vae.folder.path / METRICS).read()
+    verdict, collapsed = verdict_on(measured.evaluation, vae.settings)
     return Told(
         name=name,
         folder=vae.folder.path,
         settings=vae.settings,
         steps=history[-1]["step"] if history else vae.folder.load()[0].steps,
         history=history,
+        measured_on=vae.settings.corpus if corpus is None else replace(vae.settings.corpus, path=str(corpus), column=column),
         measured=measured,
-        collapse=collapse_warning(evaluation.rate_per_rung, evaluation.active_units, vae.settings) if many else None,
+        whole=reads_back(vae.tokenizer, vae.tokenizer.encode(lines), lines),
+        tokenizer=vae.tokenizer.to_json(),
+        verdict=verdict,
+        collapsed=collapsed,
         samples=vae.sample(STRINGS, seed=seed),
         reconstructions=vae.reconstructions(lines[:STRINGS]) if latent else [],
         interpolation=vae.interpolate(ends[0], ends[1], STEPS) if latent and len(ends) == 2 else [],
         costly=_costly(measured),
-        command=command_to_train(vae.settings),
+        command=command_for(vae.settings, vae.folder.path),
     )
+
+
+def verdict_on(e: Evaluation, settings: RunSettings) -> tuple[str, bool]:
+    """What is to be said of a latent, and whether it has collapsed."""
+    if not e.latent_units:
+        return "A model without a latent.", False
+    warning = collapse_warning(e.rate_per_rung, e.active_units, settings)
+    if warning and e.sequences >= ENOUGH:
+        return warning, True
+    rungs = f" ({' + '.join(f'{rate:.2f}' for rate in e.rate_per_rung)} by rung, bottom first)" if len(e.rate_per_rung) > 1 else ""
+    units = f"{' + '.join(map(str, e.active_units_per_rung))} of {e.latent_units} units move with the line"
+    carries = f"it carries {e.rate:.2f} nats{rungs}, {units}"
+    if e.sequences < ENOUGH:
+        return f"Too few lines to say whether the latent is in use: {carries}.", False
+    if settings.objective.beta == 0:
+        return f"Trained with a beta of 0, by which a rate costs nothing: {carries}.", False
+    return f"The latent is in use: {carries}.", False
 
 
 def _costly(measured: Measured) -> list[Costly]:
@@ -126,42 +146,3 @@ def _costly(measured: Measured) -> list[Costly]:
         if len(chosen) == STRINGS:
             break
     return [Costly(text=text, nats_per_symbol=nats) for text, nats in chosen.items()]
-
-
-def command_to_train(settings: RunSettings, out: str = "RUN") -> str:
-    """The command line that trains a run of these settings: its preset, and as flags what differs from it."""
-    mine = dotted(to_dict(settings))
-    try:
-        below = dotted(to_dict(resolve(settings.preset)))
-    except UserError:  # a preset of another version
-        below = {}
-    preset = mine.pop("preset", None) if below else None
-    corpus = mine.pop("corpus.path")
-    leaves = {name: value for name, value in mine.items() if value is not None and below.get(name) != value}
-    return command_of(corpus, preset, leaves, out=out)
-
-
-def standings(runs: Sequence[Told]) -> list[Standing]:
-    """How each run's ELBO stands to the best one that was measured on the same lines."""
-    best: dict[tuple[str, ...], Told] = {}
-    for run in runs:
-        lines = tuple(run.measured.lines)
-        if lines not in best or run.measured.evaluation.elbo > best[lines].measured.evaluation.elbo:
-            best[lines] = run
-    return [_standing(run, best[tuple(run.measured.lines)]) for run in runs]
-
-
-def _standing(run: Told, best: Told) -> Standing:
-    if run is best:
-        return Standing(best=best.name, difference=None, told_apart=False)
-    elbo = compared(run.measured.bounds, best.measured.bounds, run.measured.groups)["elbo"]
-    apart = better_of(elbo, len(set(run.measured.lines))) is not None
-    return Standing(best=best.name, difference=elbo, told_apart=apart)
-
-
-def differing(runs: Sequence[Told]) -> dict[str, list[Any]]:
-    """The settings in which runs differ, by dotted name: a value a run, None where it has no such setting."""
-    leaves = [dotted(to_dict(run.settings)) for run in runs]
-    names = dict.fromkeys(name for one in leaves for name in one)
-    found = {name: [one.get(name) for one in leaves] for name in names}
-    return {name: values for name, values in found.items() if any(value != values[0] for value in values)}

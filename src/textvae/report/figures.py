@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from textvae.evaluation.comparison import source_of
 from textvae.plots.canvas import BLACK, BLUE, GREEN, GREY, NATS, ORANGE, PURPLE, SKY, VERMILION, drawing
 from textvae.plots.training import training_figure
 from textvae.report.content import Told
+from textvae.report.standing import Group
 
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
 LINES = ("-", "--", ":", "-.")
@@ -26,11 +28,16 @@ def look(i: int) -> dict[str, Any]:
     return {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)], "marker": MARKERS[i % len(MARKERS)]}
 
 
-def curves(runs: Sequence[Told]) -> str:
-    """-ELBO and rate on valid over the steps, a line a run; empty where no run has a history."""
-    shown = [(i, run) for i, run in enumerate(runs) if run.history]
-    if not shown:
-        return ""
+def curves(runs: Sequence[Told]) -> list[str]:
+    """-ELBO and rate on valid over the steps: a picture a corpus that several runs with a history were trained on, a line a run."""
+    by: dict[Hashable, list[tuple[int, Told]]] = {}
+    for i, run in enumerate(runs):
+        if run.history:
+            by.setdefault(source_of(run.settings.corpus), []).append((i, run))
+    return [_curves(shown) for shown in by.values() if len(shown) > 1]
+
+
+def _curves(shown: Sequence[tuple[int, Told]]) -> str:
     with _svg() as (path, text):
         with drawing([path], (10, 3.6), 1, 2) as (_, axes):
             for i, run in shown:
@@ -39,7 +46,7 @@ def curves(runs: Sequence[Told]) -> str:
                 axes[0, 0].plot(steps, [-line["valid"]["elbo"] for line in run.history], **style)
                 axes[0, 1].plot(steps, [line["valid"]["rate"] for line in run.history], **style)
             least = min(-line["valid"]["elbo"] for _, run in shown for line in run.history)
-            entropy = runs[0].measured.evaluation.entropy
+            entropy = next((run.entropy for _, run in shown if run.entropy is not None), None)
             if entropy is not None:
                 axes[0, 0].axhline(entropy, color=GREY, linewidth=0.9, label=f"entropy of the source, {entropy:.2f}")
             axes[0, 0].set(title="what a line costs in all, −ELBO", ylim=(0.97 * min(least, entropy or least), HEADROOM * least))
@@ -50,14 +57,19 @@ def curves(runs: Sequence[Told]) -> str:
         return text()
 
 
-def plane(runs: Sequence[Told]) -> str:
-    """Distortion against rate on the lines that were measured; on a dotted line every run has the same ELBO."""
-    points = [(run.measured.evaluation.rate, run.measured.evaluation.distortion) for run in runs]
+def planes(runs: Sequence[Told], groups: Sequence[Group]) -> list[str]:
+    """Distortion against rate, a picture a group of runs that compare: over the lines that all of them read whole."""
+    return [_plane(runs, group) for group in groups if group.best is not None]
+
+
+def _plane(runs: Sequence[Told], group: Group) -> str:
+    bounds = [(runs[i].measured.bounds, rows) for i, rows in zip(group.members, group.rows, strict=True)]
+    points = [(float(one.rates[rows].sum(1).mean()), float(one.distortion[rows].mean())) for one, rows in bounds]
     with _svg() as (path, text):
         with drawing([path], (6.4, 4.2)) as (_, axes):
             axis = axes[0, 0]
-            for i, (run, (rate, distortion)) in enumerate(zip(runs, points, strict=True)):
-                axis.plot([rate], [distortion], **{**look(i), "linestyle": "none"}, markersize=7, label=run.name)
+            for i, (rate, distortion) in zip(group.members, points, strict=True):
+                axis.plot([rate], [distortion], **{**look(i), "linestyle": "none"}, markersize=7, label=runs[i].name)
             rates, distortions = zip(*points, strict=True)
             right, low, high = _ends(rates, distortions)
             axis.set(xlim=(-0.03 * right, right), ylim=(low, high))
@@ -85,10 +97,12 @@ def _totals(low: float, high: float, lines: int = 12) -> list[float]:
     return [float(total) for total in range(first, math.floor(high) + 1, step)]
 
 
-def training(folder: Path, entropy: float | None) -> str:
-    """Distortion and rate of one run over its training, stacked, and the rate of every rung."""
+def training(run: Told) -> str:
+    """Distortion and rate of one run over its training, stacked, and the rate of every rung; empty where it has no history."""
+    if not run.history:
+        return ""
     with _svg() as (path, text):
-        training_figure(folder, entropy, path)
+        training_figure(run.folder, run.entropy, path)
         return text()
 
 

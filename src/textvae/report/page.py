@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,10 +13,12 @@ from typing import Any
 
 from textvae.data.printable import shown
 from textvae.errors import ConfigError, extra
+from textvae.evaluation.comparison import Difference
 from textvae.evaluation.measure import Evaluation
 from textvae.layering import dotted
-from textvae.report.content import Standing, Told, differing, standings
-from textvae.report.figures import curves, plane, training
+from textvae.report.content import Told
+from textvae.report.figures import curves, planes, training
+from textvae.report.standing import Group, differing, groups_of, verdicts
 from textvae.settings import to_dict
 
 MARKER = "<!-- a textvae report: written over by the next one of this name -->"
@@ -31,61 +34,50 @@ def check_page(path: Path) -> None:
         raise ConfigError(f"{path}: a report is a page: give --out a name that ends in .html")
     if path.exists() and not _is_ours(path):
         raise ConfigError(f"{path} is there already and is no report: give --out another name, or remove it")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not os.access(path if path.exists() else there, os.W_OK):
+        raise ConfigError(f"{path} cannot be written in {there}: give --out another name")
     _template_class()
 
 
 def page(runs: Sequence[Told]) -> str:
     """The page of some runs, as HTML; raises `PackageError` without jinja2 or matplotlib."""
-    standing = standings(runs)
-    first = runs[0].measured.evaluation
-    several = len(runs) > 1
+    groups = groups_of(runs)
     environment = _template_class()(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["shown"] = shown
     template = environment.from_string(files("textvae.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
+    best = {group.best for group in groups}
+    measured = dict.fromkeys(_on(run.measured.evaluation) for run in runs)
     return str(
         template.render(
             marker=MARKER,
-            title=f"{len(runs)} runs compared" if several else f"The run {runs[0].name}",
-            subtitle=f"{_on(first)}; textvae {version('textvae')}, {datetime.now(UTC):%Y-%m-%d}",
-            verdicts=_verdicts(runs, standing),
-            several=several,
-            columns=[
-                {"name": run.name, "anchor": f"run-{i}", "best": several and one.difference is None}
-                for i, (run, one) in enumerate(zip(runs, standing, strict=True))
-            ],
-            rows=_rows(runs, standing),
-            plane=_embedded(plane(runs)) if several else "",
-            curves=_embedded(curves(runs)) if several else "",
+            title=f"{len(runs)} runs compared" if len(runs) > 1 else f"The run {runs[0].name}",
+            subtitle=f"{'; '.join(measured)}; textvae {version('textvae')}, {datetime.now(UTC):%Y-%m-%d}",
+            verdicts=list(verdicts(runs, groups)),
+            columns=[{"name": run.name, "anchor": f"run-{i}", "best": i in best} for i, run in enumerate(runs)],
+            rows=_rows(runs, groups),
+            compared=any(group.best is not None for group in groups),
+            planes=[_embedded(one) for one in planes(runs, groups)],
+            curves=[_embedded(one) for one in curves(runs)],
             differing=[(name, [_value(value) for value in values]) for name, values in differing(runs).items()],
             runs=[_section(i, run) for i, run in enumerate(runs)],
         )
     )
 
 
-def _verdicts(runs: Sequence[Told], standing: Sequence[Standing]) -> list[str]:
-    """What to take away, in words: the best run, those the lines do not tell from it, and what does not compare."""
-    told = []
-    for best in dict.fromkeys(one.best for one in standing):
-        others = [(run, one) for run, one in zip(runs, standing, strict=True) if one.best == best and one.difference is not None]
-        level = [run.name for run, one in others if not one.told_apart]
-        if others:
-            told.append(f"{best} has the best ELBO on these lines" + (f"; they do not tell {_and(level)} from it" if level else ""))
-    if len({one.best for one in standing}) > 1:
-        told.append("Not all runs were measured on the same lines: ELBOs of different lines do not compare")
-    return told
-
-
-def _rows(runs: Sequence[Told], standing: Sequence[Standing]) -> list[tuple[str, list[str]]]:
-    """Measures by name, a cell a run; one that no run has is left out."""
-    cells = [_cells(run, one) for run, one in zip(runs, standing, strict=True)]
+def _rows(runs: Sequence[Told], groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
+    """Measures by name, a cell a run; one that no run has is left out, and so are lines that are as many for all."""
+    differences = {i: one for group in groups for i, one in zip(group.members, group.differences, strict=True)}
+    cells = [_cells(run, differences[i]) for i, run in enumerate(runs)]
     rows = [(name, [one[name] for one in cells]) for name in cells[0]]
-    return [(name, row) for name, row in rows if any(cell != NONE for cell in row)]
+    return [(name, row) for name, row in rows if any(cell != NONE for cell in row) and (name != "lines" or len(set(row)) > 1)]
 
 
-def _cells(run: Told, standing: Standing) -> dict[str, str]:
-    e, best = run.measured.evaluation, standing.difference
+def _cells(run: Told, best: Difference | None) -> dict[str, str]:
+    e = run.measured.evaluation
     back = e.reconstruction
     return {
+        "lines": f"{e.sequences:,}",
         "ELBO": _number(e.elbo, 3, e.standard_error["elbo"]),
         "ELBO − the best one's": NONE if best is None else _number(best.difference, 3, best.standard_error or 0.0),
         "distortion": _number(e.distortion, 3),
@@ -104,19 +96,19 @@ def _cells(run: Told, standing: Standing) -> dict[str, str]:
 
 def _section(i: int, run: Told) -> dict[str, Any]:
     e = run.measured.evaluation
-    units = f"{' + '.join(map(str, e.active_units_per_rung))} of {e.latent_units} units move with the line"
-    rungs = f" ({' + '.join(f'{rate:.2f}' for rate in e.rate_per_rung)} by rung, bottom first)" if len(e.rate_per_rung) > 1 else ""
+    preset = run.settings.preset or NONE
     return {
         "name": run.name,
         "anchor": f"run-{i}",
-        "about": f"{run.settings.architecture}, preset {run.settings.preset or NONE}, {e.parameters:,} parameters; measured on {_on(e)}",
-        "collapse": run.collapse,
-        "in_use": f"The latent is in use: it carries {e.rate:.2f} nats{rungs}, {units}." if e.latent_units else "A model without a latent.",
-        "picture": _embedded(training(run.folder, e.entropy)) if run.history else "",
-        "samples": [shown(text) for text in run.samples],
+        "about": f"{run.settings.architecture}, preset {preset}, {e.parameters:,} parameters, trained on {run.settings.corpus.path}; "
+        f"measured on {_on(e)}",
+        "verdict": run.verdict,
+        "collapsed": run.collapsed,
+        "picture": _embedded(training(run)),
+        "samples": run.samples,
         "costly": run.costly,
         "reconstructions": run.reconstructions,
-        "interpolation": [shown(text) for text in run.interpolation],
+        "interpolation": run.interpolation,
         "command": run.command,
         "all_settings": "\n".join(f"{name} = {_value(value)}" for name, value in dotted(to_dict(run.settings)).items()),
     }
@@ -136,10 +128,6 @@ def _value(value: Any) -> str:
     if value is None:
         return NONE
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _embedded(svg: str) -> str:

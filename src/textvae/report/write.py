@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ def write_report(
     *,
     split: Split = "test",
     importance_samples: int = 100,
+    column: str | None = None,
     seed: int = 0,
     device: Device = "cpu",
     progress: Progress | None = None,
@@ -34,6 +36,7 @@ def write_report(
         corpus: what to measure them on; by default each on its own.
         split: of it.
         importance_samples: samples of z a line.
+        column: of the corpus, where it is a table.
         seed: of what is drawn.
         device: where to compute.
         progress: told what is measured and how far it is.
@@ -43,14 +46,23 @@ def write_report(
     """
     path = Path(out)
     require(bool(runs), "no run is named: give the folder of at least one")
-    require(len(set(map(str, runs))) == len(runs), "a run is named twice: give each once")
+    require(len({os.path.realpath(run) for run in runs}) == len(runs), "a run is named twice: give each once")
     check_page(path)
     pyplot()  # what is missing is told before anything is measured
     models = {name: textvae.load(run, device) for name, run in zip(names(runs), runs, strict=True)}
-    told = []
-    for name, vae in models.items():
-        watch = partial(_named, progress, name) if progress else None
-        told.append(tell(name, vae, corpus, split=split, importance_samples=importance_samples, seed=seed, progress=watch))
+    told = [
+        tell(
+            name,
+            vae,
+            corpus,
+            split=split,
+            importance_samples=importance_samples,
+            column=column,
+            seed=seed,
+            progress=partial(_named, progress, name) if progress else None,
+        )
+        for name, vae in models.items()
+    ]
     write_atomically(path, page(told).encode())
     return path
 

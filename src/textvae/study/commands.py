@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from textvae.errors import UserError
+from textvae.layering import dotted
+from textvae.settings import RunSettings, resolve, to_dict
+
 
 def command_of(corpus: str | None, preset: str | None, leaves: Mapping[str, Any], *, config: Path | None = None, out: str = "RUN") -> str:
     """What a person types to train a run.
@@ -25,6 +29,23 @@ def command_of(corpus: str | None, preset: str | None, leaves: Mapping[str, Any]
         flag = f"--{name.replace('_', '-')}"
         words += [f"{flag}={value}"] if isinstance(value, bool) else [flag, str(typed(value))]
     return shlex.join([*words, "--out", out])
+
+
+def command_for(settings: RunSettings, folder: Path, out: str = "RUN") -> str:
+    """What a person types to train a run of some settings: its preset, and as flags what differs; where flags cannot say it, by the
+    `config.json` of the run in a folder.
+    """
+    mine = dotted(to_dict(settings))
+    preset, corpus = mine.pop("preset"), mine.pop("corpus.path")
+    try:
+        below = dotted(to_dict(resolve(preset)))
+    except UserError:  # a preset of another version
+        preset, below = None, dotted(to_dict(resolve()))
+    changed = {name: value for name, value in mine.items() if below.get(name) != value}
+    budget = ("training.steps", "training.epochs", "training.minutes")  # a flag of one takes the place of the others
+    if any(value is None and name not in budget for name, value in changed.items()):
+        return command_of(corpus, None, {}, config=folder / "config.json", out=out)
+    return command_of(corpus, preset, {name: value for name, value in changed.items() if value is not None}, out=out)
 
 
 def typed(value: Any) -> Any:
