@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -95,7 +96,8 @@ def verdicts(runs: Sequence[Told], groups: Sequence[Group]) -> Iterator[str]:
             yield f"no line is read whole by all of {_and([run.name for run in of])}: their ELBOs do not compare"
         if group.best is not None:
             every = all(len(run.measured.lines) == group.lines for run in of)
-            on = "these lines" if every else f"the {group.lines:,} lines that all read whole"
+            these = "these lines" if len(groups) == 1 else f"the lines of {Path(of[0].measured.evaluation.corpus).name}"
+            on = these if every else f"the {group.lines:,} lines that all read whole"
             level = [runs[i].name for i, apart in zip(group.members, group.apart, strict=True) if not apart and i != group.best]
             yield f"{runs[group.best].name} has the best ELBO on {on}" + (f"; they do not tell {_and(level)} from it" if level else "")
         yield from _known(runs, group)
