@@ -147,7 +147,7 @@ def test_memory_that_runs_out_elsewhere(textvae: Command, run: Path, corpus: Pat
     def measure(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("textvae.api.evaluate", measure)
+    monkeypatch.setattr("textvae.api.measure", measure)
     assert "fewer --importance-samples" in textvae("evaluate", run).refused()
 
 
@@ -155,6 +155,6 @@ def test_a_defect_of_ours_keeps_its_traceback(textvae: Command, run: Path, monke
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("textvae.api.evaluate", broken)
+    monkeypatch.setattr("textvae.api.measure", broken)
     ended = textvae("evaluate", run)
     assert ended.code == 1 and ended.err.startswith("Traceback") and ended.err.endswith("RuntimeError: a defect\n")
