@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 from textvae.cli.flags import Flags, given
 from textvae.cli.output import note, print_json, print_table
 from textvae.cli.parameters import Json, Seed
+from textvae.errors import RunError
 from textvae.study.sweep.space import Goal
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def sweep(
         check_figure(plot)
     base = Base(corpus=corpus, preset=preset, config=config, flags=given(flags))
     asked = Sweep.begun(storage) if base == Base() and space is None else None
+    if asked is None and base == Base():
+        raise RunError(f"{storage} holds no sweep to go on with, and no corpus is named to begin one: check --storage, or name a corpus")
     asked = asked or Sweep(base=base, storage=storage, space=space)
     asked = replace(asked, goal=goal or asked.goal, runs=runs or asked.runs, seed=asked.seed if seed is None else seed)
     try:

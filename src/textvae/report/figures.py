@@ -49,7 +49,8 @@ def _curves(shown: Sequence[tuple[int, Told]]) -> str:
             entropy = next((run.entropy for _, run in shown if run.entropy is not None), None)
             if entropy is not None:
                 axes[0, 0].axhline(entropy, color=GREY, linewidth=0.9, label=f"entropy of the source, {entropy:.2f}")
-            axes[0, 0].set(title="what a line costs in all, −ELBO", ylim=(0.97 * min(least, entropy or least), HEADROOM * least))
+            top = max(HEADROOM * least, *(-1.03 * run.history[-1]["valid"]["elbo"] for _, run in shown))  # every run's end is seen
+            axes[0, 0].set(title="what a line costs in all, −ELBO", ylim=(0.97 * min(least, entropy or least), top))
             axes[0, 1].set(title="what the latent carries, the rate", ylim=(0, None))
             for axis in axes.flat:
                 axis.set(xlabel="step", ylabel=f"{NATS}, valid")
@@ -80,7 +81,7 @@ def _plane(runs: Sequence[Told], group: Group) -> str:
                     axis.annotate(f"−{total:g}", enters, (3, -2), textcoords="offset points", color=GREY, fontsize=7, va="top")
             axis.set(xlabel=f"rate KL[q‖p], {NATS}", ylabel=f"distortion −log p(x|z), {NATS}")
             axis.set_title("along a dotted line the ELBO is the same, as written where it begins")
-            axis.legend()
+            axis.legend(frameon=True)
         return text()
 
 

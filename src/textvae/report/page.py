@@ -44,7 +44,7 @@ def page(runs: Sequence[Told]) -> str:
     """The page of some runs, as HTML; raises `PackageError` without jinja2 or matplotlib."""
     groups = groups_of(runs)
     environment = _template_class()(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["shown"] = shown
+    environment.filters["shown"] = lambda text: shown(text) or "(the empty string)"
     template = environment.from_string(files("textvae.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
     best = {group.best for group in groups}
     measured = dict.fromkeys(_on(run.measured.evaluation) for run in runs)
