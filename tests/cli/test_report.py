@@ -67,6 +67,12 @@ def other(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def verdict(page: Page) -> str:
+    """Which run is the best."""
+    (told,) = [text for text in page.text if "has the best ELBO" in text]
+    return told
+
+
 def test_a_page_of_two_runs(textvae: Command, run: Path, other: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "page.html"
     ended = textvae("report", run, other, "--out", out, "--importance-samples", 3, "--split", "all")
@@ -74,7 +80,10 @@ def test_a_page_of_two_runs(textvae: Command, run: Path, other: Path, tmp_path: 
     page = Page(out)
     assert page.open == [] and all(picture.startswith("data:image/svg+xml;base64,") for picture in page.pictures)
     assert len(page.pictures) == 4, "the plane, the curves, a training each"
-    assert "2 runs compared" in page.text and "tiny has the best ELBO on these lines" in page.text
+    assert "2 runs compared" in page.text and verdict(page).startswith("tiny has the best ELBO on these lines, by ")
+    assert " nats a line before short" in verdict(page) and " ± " in verdict(page)
+    collapsed = any(text.startswith("the latent has collapsed") for text in page.text)
+    assert verdict(page).endswith("; its latent has collapsed, see below") == collapsed
     assert "lines" not in page.rows, "both measured as many"
     first, second = page.rows["ELBO"][:2]
     assert first.startswith("−") and " ± " in first and float(first[1:].split()[0]) < float(second[1:].split()[0])
@@ -91,7 +100,8 @@ def test_runs_that_the_lines_do_not_tell_apart(textvae: Command, run: Path, copi
     out = tmp_path / "page.html"
     assert textvae("report", run, copied, "--out", out, "--importance-samples", 2).code == 0
     page = Page(out)
-    assert "tiny has the best ELBO on these lines; they do not tell copied from it" in page.text
+    assert verdict(page).startswith("tiny has the best ELBO on these lines, by 0.000 nats a line before copied")
+    assert "; they do not tell copied from it" in verdict(page)
     assert page.rows["ELBO − the best one's"][:2] == ["–", "0.000"] and "Settings in which the runs differ" not in page.text
 
 

@@ -99,10 +99,20 @@ def verdicts(runs: Sequence[Told], groups: Sequence[Group]) -> Iterator[str]:
             these = "these lines" if len(groups) == 1 else f"the lines of {Path(of[0].measured.evaluation.corpus).name}"
             on = these if every else f"the {group.lines:,} lines that all read whole"
             level = [runs[i].name for i, apart in zip(group.members, group.apart, strict=True) if not apart and i != group.best]
-            yield f"{runs[group.best].name} has the best ELBO on {on}" + (f"; they do not tell {_and(level)} from it" if level else "")
+            tied = f"; they do not tell {_and(level)} from it" if level else ""
+            silent = "; its latent has collapsed, see below" if runs[group.best].collapsed else ""
+            yield f"{runs[group.best].name} has the best ELBO on {on}{_margin(runs, group)}{tied}{silent}"
         yield from _known(runs, group)
     if len(groups) > 1:
         yield "not all runs were measured on the same lines: ELBOs of different lines do not compare"
+
+
+def _margin(runs: Sequence[Told], group: Group) -> str:
+    """By how much the best run is before the next one."""
+    others = [(one, i) for one, i in zip(group.differences, group.members, strict=True) if one is not None]
+    next_best, i = max(others, key=lambda other: other[0].difference)
+    error = f" ± {next_best.standard_error:.3f}" if next_best.standard_error else ""
+    return f", by {abs(next_best.difference):.3f}{error} nats a line before {runs[i].name}"
 
 
 def _known(runs: Sequence[Told], group: Group) -> Iterator[str]:
