@@ -18,8 +18,8 @@ from textvae.architectures import find_architecture
 from textvae.data.tokenizers import ByteTokenizer, WordTokenizer
 from textvae.data.tokens import EOS, UNK, TokenTable
 from textvae.errors import ConfigError
+from textvae.generation import ROWS as ROWS_BY_DEVICE
 from textvae.generation import (
-    ROWS,
     Sampling,
     decode_beams,
     decode_greedy,
@@ -34,6 +34,7 @@ from textvae.latent_vectors import bottom_of, encode, flatten_latents, interpola
 from textvae.model.text_model import LatentTextModel
 from textvae.parts import ConvolutionSettings, LadderSettings, LatentSettings, RecurrentDecoderSettings
 
+ROWS = ROWS_BY_DEVICE["cpu"]
 FAMILIES = ["rnn", "self-fed", "map", "cnn", "hybrid", "ladder", "ladder-cnn", "ladder-rnn", "lm"]
 
 

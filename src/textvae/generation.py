@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -24,12 +25,19 @@ from textvae.data.tokens import EOS, UNK
 from textvae.model.inference import inference
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.kernel.generation import Choice
+from textvae.nn.recording import CudaRecorder, Recordings
 
-ROWS = 256
-"""Sequences decoded side by side; more only take more memory."""
+ROWS = {"cpu": 256, "cuda": 4_096}
+"""Sequences decoded side by side, by device; more only take more memory."""
+
+RECORDED = 4
+"""Ways of decoding that are recorded for a model on a GPU (CUDA graphs), each at its second use."""
 
 SUPPRESSED = (UNK,)
 """Tokens that are never generated unless the tokenizer says that `UNK` belongs to its text."""
+
+Pick = Callable[[Tensor, Tensor | None], Tensor]
+"""Chooses the next symbols (b,) from logits (b, V), by one uniform number a row (b,) or, where there is none, the most likely."""
 
 Decode = Callable[[LatentTextModel, Tensor], np.ndarray]
 """A way of decoding with its settings filled in: from z (N, S, Z) to tokens (N, T)."""
@@ -99,11 +107,11 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 def decode_greedy(model: LatentTextModel, z: Tensor, forbidden: Sequence[int] = SUPPRESSED) -> np.ndarray:
     """The most likely symbol at every step: tokens (N, T) for z (N, S, Z)."""
 
-    def most_likely(logits: Tensor, rows: Tensor, position: int) -> Tensor:
+    def most_likely(logits: Tensor, uniform: Tensor | None) -> Tensor:
         return logits.argmax(-1)
 
     choice = Choice(tuple(forbidden))
-    return _in_parts(model, z, ROWS, lambda part: _emit(model, part, choice, most_likely))
+    return _in_parts(model, z, rows_at_once(model), lambda part: _emit(model, part, choice, most_likely))
 
 
 def decode_sampled(
@@ -120,21 +128,20 @@ def decode_sampled(
     many rows stand before it, not on the rows behind it (but for rounding in the logits).
     """
 
+    def draw(logits: Tensor, uniform: Tensor | None) -> Tensor:
+        assert uniform is not None
+        cumulative = sampling.log_probabilities(logits.double()).exp().cumsum(-1)  # (b, V)
+        wanted = uniform[:, None] * cumulative[:, -1:]  # (b, 1)
+        last = (cumulative < cumulative[:, -1:]).sum(-1)  # where the total is reached: nothing behind it has a probability
+        return torch.searchsorted(cumulative, wanted, right=True)[:, 0].minimum(last)
+
     def run(part: Tensor) -> Tensor:
         device = None if generator is None else generator.device
         uniform = torch.rand(part.shape[0], model.max_tokens, generator=generator, device=device, dtype=torch.float64)  # (B, T_max)
-        uniform = uniform.to(z.device)
-
-        def draw(logits: Tensor, rows: Tensor, position: int) -> Tensor:
-            cumulative = sampling.log_probabilities(logits.double()).exp().cumsum(-1)  # (b, V)
-            wanted = uniform[rows, position, None] * cumulative[:, -1:]  # (b, 1)
-            last = (cumulative < cumulative[:, -1:]).sum(-1)  # where the total is reached: nothing behind it has a probability
-            return torch.searchsorted(cumulative, wanted, right=True)[:, 0].minimum(last)
-
-        choice = Choice(tuple(forbidden), uniform, sampling.temperature, sampling.top_k, sampling.top_p)
+        choice = Choice(tuple(forbidden), uniform.to(z.device), sampling.temperature, sampling.top_k, sampling.top_p)
         return _emit(model, part, choice, draw)
 
-    return _in_parts(model, z, ROWS, run)
+    return _in_parts(model, z, rows_at_once(model), run)
 
 
 def decode_beams(model: LatentTextModel, z: Tensor, beams: int, forbidden: Sequence[int] = SUPPRESSED) -> np.ndarray:
@@ -157,7 +164,12 @@ def decode_beams(model: LatentTextModel, z: Tensor, beams: int, forbidden: Seque
         walk = model.decoder.emitter.walk(context, part)
         return walk.search(beams, forbidden) if walk else _search(model, context, part, beams, forbidden)
 
-    return _in_parts(model, z, max(1, ROWS // beams), run)
+    return _in_parts(model, z, max(1, rows_at_once(model) // beams), run)
+
+
+def rows_at_once(model: LatentTextModel) -> int:
+    """Sequences that are best decoded side by side where the model is."""
+    return ROWS.get(model.device.type, ROWS["cpu"])
 
 
 def _in_parts(model: LatentTextModel, z: Tensor, rows: int, run: Callable[[Tensor], Tensor]) -> np.ndarray:
@@ -170,15 +182,40 @@ def _in_parts(model: LatentTextModel, z: Tensor, rows: int, run: Callable[[Tenso
     return tokens[:, : int(np.count_nonzero(going)) + 1]
 
 
-def _emit(model: LatentTextModel, z: Tensor, choice: Choice, pick: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:
-    """Decode by the kernel where it is there, else step by step, leaving out sequences that have ended: (B, T_max) for z (B, S, Z).
+def _emit(model: LatentTextModel, z: Tensor, choice: Choice, pick: Pick) -> Tensor:
+    """Decode z (B, S, Z) to tokens (B, T_max), each symbol by `pick` as `choice` says: by the kernel where it is there, else step by step.
 
-    `pick(logits (b, V), rows (b,), position)` chooses the next symbols (b,) of the named rows as `choice` says.
+    On a GPU all rows walk all steps, so that nothing waits for the device; the walk is recorded, and replayed for as many rows.
     """
+    if z.is_cuda:
+        return _recorded(model, z, choice, pick)
     context = model.decoder.expander(z)
     walk = model.decoder.emitter.walk(context, z)
-    if walk:
-        return walk.draw(choice)
+    return walk.draw(choice) if walk else _walk(model, context, z, choice, pick, to_the_end=False)
+
+
+def _recorded(model: LatentTextModel, z: Tensor, choice: Choice, pick: Pick) -> Tensor:
+    """`_emit` on a GPU."""
+
+    def work(z: Tensor, *uniform: Tensor) -> Tensor:
+        now = replace(choice, uniform=uniform[0] if uniform else None)
+        return _walk(model, model.decoder.expander(z), z, now, pick, to_the_end=True)
+
+    given = (z,) if choice.uniform is None else (z, choice.uniform)
+    weights = tuple(part.data_ptr() for part in model.decoder.parameters())
+    recordings = _RECORDINGS.setdefault(model, Recordings(CudaRecorder(), 1, RECORDED))
+    return recordings.run((weights, z.shape, replace(choice, uniform=None), len(given)), work, *given)
+
+
+_RECORDINGS: WeakKeyDictionary[LatentTextModel, Recordings] = WeakKeyDictionary()
+"""How models on a GPU decode, once it is recorded."""
+
+
+def _walk(model: LatentTextModel, context: Tensor, z: Tensor, choice: Choice, pick: Pick, to_the_end: bool) -> Tensor:
+    """Step by step from the expander's context: tokens (B, T_max) for z (B, S, Z).
+
+    Sequences that have ended are left out, unless all are to walk to the end.
+    """
     tokens = torch.full((z.shape[0], model.max_tokens), EOS, device=z.device)  # (B, T_max)
     rows = torch.arange(z.shape[0], device=z.device)
     previous = torch.full_like(rows, EOS)
@@ -186,10 +223,14 @@ def _emit(model: LatentTextModel, z: Tensor, choice: Choice, pick: Callable[[Ten
     state = model.decoder.emitter.start(context, z)
     for position in range(model.max_tokens - 1):
         logits, state = model.decoder.emitter.step(previous, state)
-        logits[:, list(choice.forbidden)] = -math.inf
-        previous = torch.where(running, pick(logits, rows, position), EOS)  # (b,)
+        for symbol in choice.forbidden:
+            logits[:, symbol] = -math.inf
+        uniform = None if choice.uniform is None else choice.uniform[rows, position]  # (b,)
+        previous = torch.where(running, pick(logits, uniform), EOS)  # (b,)
         tokens[rows, position] = previous
         running = running & (previous != EOS)
+        if to_the_end:
+            continue
         left = running.nonzero()[:, 0]
         if len(left) == 0:
             break
@@ -241,7 +282,7 @@ def prior_samples(
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Iterator[np.ndarray]:
-    """Strings of z from the prior, as an iterator over chunks of tokens (b, T), b <= ROWS: any count fits in memory.
+    """Strings of z from the prior, as an iterator over chunks of tokens (b, T), b <= `rows_at_once`: any count fits in memory.
 
     `temperature` scales the noise of z, not of the symbols (that is `Sampling.temperature`). z is drawn a whole
     chunk at a time, so with one seed the first n strings are the same whatever the count. The generator is on the
@@ -252,8 +293,8 @@ def prior_samples(
     """
     require(count >= 0, f"the number of samples is {count}: must be at least 0")
     require(temperature >= 0, f"the prior's temperature is {temperature}: must be at least 0")
-    starts = range(0, count, ROWS)
-    return (decode(model, prior_latents(model, ROWS, temperature, generator)[: count - start]) for start in starts)
+    rows = rows_at_once(model)
+    return (decode(model, prior_latents(model, rows, temperature, generator)[: count - start]) for start in range(0, count, rows))
 
 
 def prior_latents(model: LatentTextModel, count: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:

@@ -16,7 +16,7 @@ from textvae.config import Way, require
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError
-from textvae.model.inference import BATCH, check_fits, inference
+from textvae.model.inference import check_fits, inference, lines_at_once
 from textvae.model.text_model import LatentTextModel
 
 
@@ -33,7 +33,7 @@ def encode(model: LatentTextModel, table: TokenTable) -> np.ndarray:
     if not model.latents.shapes:
         return vectors
     with inference(model):
-        for rows, batch in in_order(table, BATCH, model.max_tokens):
+        for rows, batch in in_order(table, lines_at_once(model), model.max_tokens):
             tokens = torch.from_numpy(batch).to(model.device)  # (B, T)
             steps = model.latents.descend(model.evidence(tokens), temperature=0)
             vectors[rows] = flatten_latents([step.sample for step in steps])

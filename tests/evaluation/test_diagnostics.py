@@ -123,7 +123,7 @@ def test_of_many_sequences_some_are_averaged_and_all_are_in_the_mixture(
 ) -> None:
     model = tiny(name)
     monkeypatch.setattr(diagnostics, "KEPT", 3)
-    monkeypatch.setattr(diagnostics, "BATCH", 2)
+    monkeypatch.setattr(diagnostics, "lines_at_once", lambda model: 2)
     found = survey(model, lines, seeded())
     monkeypatch.setattr(diagnostics, "KEPT", len(lines))
     whole = survey(model, lines, seeded())

@@ -21,7 +21,7 @@ from torch import Tensor
 from textvae.config import require
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.model.inference import BATCH, check_fits, inference
+from textvae.model.inference import check_fits, inference, lines_at_once
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.gaussian import Gaussian
 
@@ -91,7 +91,7 @@ def measure_bounds(
     importance_bound = np.zeros(count)
     done = 0
     with inference(model):
-        for rows, batch in in_order(table, min(BATCH, rows_held), model.max_tokens):
+        for rows, batch in in_order(table, min(lines_at_once(model), rows_held), model.max_tokens):
             tokens = torch.from_numpy(batch).to(model.device)  # (B, T)
             terms = _sampled_terms(model, tokens, samples, max(1, rows_held // len(rows)), generator)  # (1 + L, B, K)
             parts[:, rows] = terms.mean(-1).cpu().numpy()
@@ -108,7 +108,7 @@ def _rows_held(model: LatentTextModel, held_tokens: int | None) -> int:
     """(sequence x sample) rows that go through the decoder at once."""
     if held_tokens is not None:
         return max(1, held_tokens // model.max_tokens)
-    return max(BATCH, HELD_TOKENS.get(model.device.type, HELD_TOKENS["cpu"]) // model.max_tokens)
+    return max(lines_at_once(model), HELD_TOKENS.get(model.device.type, HELD_TOKENS["cpu"]) // model.max_tokens)
 
 
 def _sampled_terms(model: LatentTextModel, tokens: Tensor, samples: int, at_once: int, generator: torch.Generator | None) -> Tensor:

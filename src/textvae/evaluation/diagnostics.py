@@ -17,7 +17,7 @@ from torch import Tensor
 from textvae.config import require
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.model.inference import BATCH, check_fits, inference
+from textvae.model.inference import check_fits, inference, lines_at_once
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.gaussian import LOG_TWO_PI, Gaussian
 from textvae.shapes import MapShape
@@ -83,7 +83,7 @@ def survey(model: LatentTextModel, table: TokenTable, generator: torch.Generator
     if not rungs:
         return Survey(rungs, kept, [])
     with inference(model):
-        for rows, batch in in_order(table, BATCH, model.max_tokens):
+        for rows, batch in in_order(table, lines_at_once(model), model.max_tokens):
             evidence = model.evidence(torch.from_numpy(batch).to(model.device))
             steps = model.latents.descend(evidence, generator=generator)
             chosen = np.flatnonzero(np.isin(rows, kept))  # of this batch

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.model.inference import BATCH, check_fits, inference
+from textvae.model.inference import check_fits, inference, lines_at_once
 from textvae.model.latents import RungStep
 from textvae.model.text_model import LatentTextModel
 
@@ -29,7 +29,7 @@ def terms_at_means(model: LatentTextModel, table: TokenTable) -> tuple[np.ndarra
     check_fits(model, table)
     distortion, rate = np.zeros(len(table)), np.zeros(len(table))
     with inference(model):
-        for rows, batch in in_order(table, BATCH, model.max_tokens):
+        for rows, batch in in_order(table, lines_at_once(model), model.max_tokens):
             tokens = torch.from_numpy(batch).to(model.device)
             steps = model.latents.descend(model.evidence(tokens), temperature=0.0)
             distortion[rows] = model.decoder(model.bottom(steps, len(rows)), tokens).cpu().numpy()

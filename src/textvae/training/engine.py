@@ -8,7 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, final
 
@@ -17,6 +17,7 @@ from torch import Tensor, distributed, nn
 
 from textvae.config import TrainingSettings, require
 from textvae.errors import ConfigError
+from textvae.nn.arithmetic import all_bits
 from textvae.training.adam import Adam
 
 
@@ -82,12 +83,16 @@ class Engine(ABC):
 
     def forward(self, *given: Any) -> Any:
         """What the module returns, under autocast where bf16 was asked for."""
-        with torch.autocast(self.device.type, dtype=torch.bfloat16) if self._mixed else nullcontext():
+        with self._arithmetic():
             return self._module(*given)
+
+    def _arithmetic(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self._mixed else all_bits(self.device)
 
     def backward(self, loss: Tensor) -> None:
         """Compute the gradient of a loss, the mean over all processes."""
-        loss.backward()
+        with nullcontext() if self._mixed else all_bits(self.device):
+            loss.backward()
 
     def clip(self, norm: float) -> None:
         """Shorten the gradient to a norm, without waiting for the device."""

@@ -12,7 +12,7 @@ from textvae.config import ObjectiveSettings
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
 from textvae.evaluation.diagnostics import survey
-from textvae.model.inference import BATCH, inference
+from textvae.model.inference import inference, lines_at_once
 from textvae.model.text_model import LatentTextModel
 from textvae.training.objective import batch_means, loss_of
 
@@ -55,7 +55,7 @@ def glance(model: LatentTextModel, table: TokenTable, objective: ObjectiveSettin
     generator = torch.Generator(model.device).manual_seed(0)
     total = torch.zeros(2 + len(model.latents.shapes), dtype=torch.float64)
     with inference(model):
-        for rows, batch in in_order(some, BATCH, model.max_tokens):
+        for rows, batch in in_order(some, lines_at_once(model), model.max_tokens):
             terms = model(torch.from_numpy(batch).to(model.device), generator)
             loss = loss_of(terms, objective.beta, objective)
             total += torch.cat([loss[None], batch_means(terms)]).double().cpu() * len(rows)

@@ -1,26 +1,23 @@
 """A training step, from a batch to moved weights: launched kernel by kernel, or on a GPU recorded once a shape and replayed.
 
-A small model's step is hundreds of short kernels, and a GPU that waits for each launch is idle most of the time. A recorded step
-(a CUDA graph) is one launch. Batches have few widths, so few recordings serve nearly all of them.
+A small model's step is hundreds of short kernels. Batches have few widths, so few recordings (CUDA graphs) serve nearly all of them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
 from textvae.config import TrainingSettings, require
+from textvae.nn.recording import CudaRecorder, Recorder, Recordings
 from textvae.training.adam import Adam
 from textvae.training.engine import Engine
 
 EAGER_FIRST = 3
-"""Steps of a shape before it is recorded: libraries choose their ways, and the optimizer makes its slots, outside of a recording."""
+"""Steps of a shape before it is recorded: the optimizer makes its slots outside of a recording."""
 
 MOST = 24
 """Shapes that are recorded: more than a corpus has widths."""
@@ -57,65 +54,22 @@ class EagerStep(Step):
 
 
 @final
-@dataclass(frozen=True)
-class Recording:
-    """A step of one shape: where its batch goes, what runs it, and where its result then stands."""
-
-    tokens: Tensor
-    replay: Callable[[], None]
-    means: Tensor
-
-
-class Recorder(ABC):
-    """Records work on a device without doing it."""
-
-    @abstractmethod
-    def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        """What does the work again on the same memory, and the tensor that its result is written to."""
-
-
-@final
-class CudaRecorder(Recorder):
-    """CUDA graphs (`torch.cuda.CUDAGraph`) that share their memory: one runs at a time."""
-
-    def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
-
-    def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        """Capture the work; noise goes on from replay to replay, for the device's generator belongs to every graph."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            result = work()
-        return graph.replay, result
-
-
-@final
 class RecordedStep(Step):
     """A step that is recorded once a batch's shape, after a few that are not. What changes from step to step is read from the device."""
 
     def __init__(self, eager: EagerStep, recorder: Recorder, device: torch.device) -> None:
-        self._eager, self._recorder = eager, recorder
+        self._eager = eager
         self._beta, self._learning_rate = torch.zeros((), device=device), torch.zeros((), device=device)
-        self._taken: Counter[torch.Size] = Counter()
-        self._recordings: dict[torch.Size, Recording] = {}
+        self._recordings = Recordings(recorder, EAGER_FIRST, MOST)
 
     def take(self, tokens: Tensor, beta: float, learning_rate: float) -> Tensor:
         """Replay the shape's recording; eager while there is none."""
         self._beta.fill_(beta)
         self._learning_rate.fill_(learning_rate)
-        shape = tokens.shape
-        if shape not in self._recordings:
-            self._taken[shape] += 1
-            if self._taken[shape] <= EAGER_FIRST or len(self._recordings) == MOST:
-                return self._eager.take(tokens, self._beta, self._learning_rate)
-            self._recordings[shape] = self._recorded(tokens.clone())
-        recording = self._recordings[shape]
-        recording.tokens.copy_(tokens)
-        recording.replay()
-        return recording.means
+        return self._recordings.run(tokens.shape, self._taken, tokens)
 
-    def _recorded(self, tokens: Tensor) -> Recording:
-        return Recording(tokens, *self._recorder.record(lambda: self._eager.take(tokens, self._beta, self._learning_rate)))
+    def _taken(self, tokens: Tensor) -> Tensor:
+        return self._eager.take(tokens, self._beta, self._learning_rate)
 
 
 def check_recording(settings: TrainingSettings, device: str) -> None:
@@ -129,8 +83,13 @@ def check_recording(settings: TrainingSettings, device: str) -> None:
 def step_for(settings: TrainingSettings, engine: Engine, optimizer: Adam) -> Step:
     """The step that the settings ask for; raises `ConfigError` for recordings without a GPU or of several processes."""
     eager = EagerStep(engine, optimizer, settings.clip)
-    if not settings.graphs:
-        return eager
-    check_recording(settings, engine.device.type)
-    require(engine.world == 1, f"training.graphs records the steps of one process, and there are {engine.world}: leave it out")
-    return RecordedStep(eager, CudaRecorder(), engine.device)
+    if settings.graphs is None:
+        recorded = engine.device.type == "cuda" and engine.world == 1
+    else:
+        recorded = settings.graphs
+        check_recording(settings, engine.device.type)
+        require(
+            not recorded or engine.world == 1,
+            f"training.graphs records the steps of one process, and there are {engine.world}: leave it out",
+        )
+    return RecordedStep(eager, CudaRecorder(), engine.device) if recorded else eager
