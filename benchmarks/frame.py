@@ -124,6 +124,8 @@ def report(options: argparse.Namespace, name: str, rows: Iterator[dict[str, Any]
         "kernel": kernel().reason,
         "bf16": "in the processor" if kernel().bf16 else "not in this processor, and not measured",
     }
+    if torch.cuda.is_available():
+        machine["GPU"] = torch.cuda.get_device_name()
     print(", ".join(f"{key} {value}" for key, value in machine.items()), flush=True)
     found: list[dict[str, Any]] = []
     for row in rows:

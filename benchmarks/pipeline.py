@@ -103,7 +103,8 @@ def in_their_order(model: LatentTextModel, table: TokenTable) -> None:
     with torch.inference_mode():
         for start in range(0, len(table), BATCH):
             rows = np.arange(start, min(start + BATCH, len(table)))
-            model.latents.descend(model.evidence(torch.from_numpy(table.take(rows, model.max_tokens))), temperature=0)
+            tokens = torch.from_numpy(table.take(rows, model.max_tokens)).to(model.device)
+            model.latents.descend(model.evidence(tokens), temperature=0)
 
 
 def process(*arguments: str) -> Side:

@@ -51,7 +51,7 @@ def naive(model: LatentTextModel, z: Tensor) -> Tensor:
     with torch.inference_mode():
         context = model.decoder.expander(z)  # (N, T_max, C)
         state = tuple(part.contiguous() for part in parts.initial_state(z))
-        symbol, symbols = torch.full((len(z), 1), EOS), []
+        symbol, symbols = torch.full((len(z), 1), EOS, device=z.device), []
         for position in range(SYMBOLS):
             x = torch.cat([parts.embedding(symbol), context[:, position : position + 1]], -1)
             output, after = parts.recurrent.core(x, state if len(state) == 2 else state[0])
