@@ -16,9 +16,9 @@ from typing import Any, final
 
 import torch
 
-from textvae.doctor import processor
 from textvae.heap import keep_freed_memory
 from textvae.nn.kernel.compiling import SWITCH, kernel
+from textvae.nn.kernel.processor import processor
 from textvae.study.records import source_revision
 
 WARM_UP, MIN_ROUNDS = 2, 2
@@ -53,6 +53,8 @@ def alternate(sides: Sequence[Side], rounds: int) -> list[Timing]:
         for side, run in enumerate(sides):
             began = time.perf_counter()
             run()
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()  # a GPU may not have done it yet
             if round_number >= WARM_UP:
                 seconds[side].append(time.perf_counter() - began)
     return [Timing(tuple(each)) for each in seconds]

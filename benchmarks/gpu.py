@@ -5,8 +5,8 @@
 Training: whole steps of a preset (forward, loss, backward, clipping, optimizer) on batches gathered on the device from a corpus that
 lies there, B lines each. `fp32` and `bf16` launch every operation as it comes, `recorded` replays bf16 steps (`training.graphs`); `GEMM`
 is a large bf16 product in the same run, `share` the part of its rate at which a recorded step does its products. Sampling: as
-`sampling.py`, both sides on the GPU. Evaluation: the importance bound with so many tokens held at once. All sides take turns, round by
-round in one process, after a warm-up, and wait for the device; figures are medians.
+`sampling.py`, both sides on the GPU. Evaluation: the importance bound with so many tokens held at once. The loop: as in `whole.py`. All
+sides take turns, round by round in one process, after a warm-up, and wait for the device; figures are medians.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import torch
 from frame import Side, alternate, arguments, parsed, ratio, report
 from pipeline import in_their_order
 from sampling import SYMBOLS, model_of, naive
+from whole import loop
 
 from textvae.data.batches import BucketedBatches
 from textvae.data.corpora import Prepared
@@ -54,16 +56,6 @@ LINES, EVALUATED, IMPORTANCE_SAMPLES, BEAMS = 10_000, 2_000, 50, 8
 COUNTED, SQUARE = 8, 8192
 
 
-def waiting(work: Side) -> Side:
-    """A side that waits until the device has done it."""
-
-    def run() -> None:
-        work()
-        torch.cuda.synchronize()
-
-    return run
-
-
 def product() -> Side:
     """The yardstick: `STEPS` products of two square matrices of bf16."""
     square = torch.randn(SQUARE, SQUARE, dtype=torch.bfloat16, device="cuda")
@@ -72,7 +64,7 @@ def product() -> Side:
         for _ in range(STEPS):
             square @ square
 
-    return waiting(run)
+    return run
 
 
 def settings_of(name: str, corpus: Path, batch: int, way: str) -> RunSettings:
@@ -100,7 +92,7 @@ def steps(settings: RunSettings) -> Side:
 
     for _ in range(8):  # each width is recorded at its fourth step
         run()
-    return waiting(run)
+    return run
 
 
 def training(name: str, corpus: Path, batch: int, rounds: int) -> dict[str, Any]:
@@ -138,7 +130,7 @@ def sampling(count: int, rounds: int) -> dict[str, Any]:
         lambda: decode_sampled(model, z, Sampling(), generator, forbidden=(EOS, UNK)),
         lambda: decode_beams(model, z, BEAMS),
     ]
-    plain, ours, beams = alternate([waiting(side) for side in sides], rounds)
+    plain, ours, beams = alternate(sides, rounds)
     told = {"naive_ms": plain.ms, "ours_ms": ours.ms, **ratio(plain, ours), f"{BEAMS}_beams_ms": beams.ms}
     return {"sequences": count, **told, "characters/s": round(count * SYMBOLS / ours.median)}
 
@@ -148,10 +140,10 @@ def measuring(data: Prepared, settings: RunSettings, rounds: int) -> Iterator[di
     model = prepared_model(settings)[1].to("cuda").eval()
     table = data.tables["train"]
     few, many = (table.select(np.arange(count)) for count in (EVALUATED, LINES))
-    timings = alternate([waiting(lambda h=held: measure_bounds(model, few, IMPORTANCE_SAMPLES, held_tokens=h)) for held in HELD], rounds)
+    timings = alternate([partial(measure_bounds, model, few, IMPORTANCE_SAMPLES, held_tokens=held) for held in HELD], rounds)
     for held, timing in zip(HELD, timings, strict=True):
         yield {"importance bound": f"{EVALUATED:,} lines, K {IMPORTANCE_SAMPLES}", "held_tokens": held, "ms": timing.ms}
-    plain, ours = alternate([waiting(lambda: in_their_order(model, many)), waiting(lambda: encode(model, many))], rounds)
+    plain, ours = alternate([lambda: in_their_order(model, many), lambda: encode(model, many)], rounds)
     yield {"encode": f"{LINES:,} lines", "plain_ms": plain.ms, "ours_ms": ours.ms, **ratio(plain, ours)}
 
 
@@ -165,6 +157,7 @@ def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     settings = settings_of("hybrid-dense", options.corpus, 128, "fp32")
     data = prepared_model(settings)[0]
     yield from measuring(data, settings, options.rounds)
+    yield loop("best/tweets/hybrid-dense", options.corpus, options.rounds)
 
 
 def main() -> None:

@@ -163,7 +163,7 @@ class TrainingSettings:
     """Which weights the run keeps. best: the lowest loss on valid, at the largest beta and with free bits; last: those of the end."""
 
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    """Arithmetic: auto uses bf16 where the processor has it."""
+    """Arithmetic: auto uses bf16 where the processor, or the GPU, gains by it."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 from typing import Any
+
+from textvae.nn.kernel.processor import processor, processor_features
 
 FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 """What of a processor's features decides how fast numbers are multiplied."""
@@ -14,7 +15,7 @@ def examine() -> dict[str, Any]:
     """All findings, plain data. Compiles the kernel if it was not yet."""
     import torch
 
-    from textvae.nn.kernel.compiling import kernel, kernel_folder, processor_features
+    from textvae.nn.kernel.compiling import kernel, kernel_folder
     from textvae.training.engine import computes_bf16
 
     found = kernel()
@@ -52,13 +53,3 @@ def report(findings: dict[str, Any]) -> list[tuple[str, str]]:
         ("kernel's cache", findings["kernel_path"] or findings["kernel_cache"]),
         ("devices", ", ".join(findings["devices"])),
     ]
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    return named or platform.processor() or platform.machine()

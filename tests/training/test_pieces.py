@@ -23,7 +23,7 @@ from textvae.storage import append_line, write_atomically, write_json
 from textvae.training.adam import Adam, optimizer_for
 from textvae.training.averages import WeightAverage
 from textvae.training.checkpoint import Position, State, load_training, random_state, read_tensors, save_training, write_tensors
-from textvae.training.engine import chosen_device, chosen_precision, computes_bf16, launch
+from textvae.training.engine import chosen_device, chosen_precision, computes_bf16, gains_by_bf16, launch
 from textvae.training.feed import Feed
 from textvae.training.interrupt import StopRequest
 from textvae.training.metrics import MetricsLog
@@ -239,6 +239,26 @@ def test_precision_is_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
     assert chosen_precision(TrainingSettings(precision="bf16-mixed"), "cpu") == "bf16-mixed"
     assert chosen_precision(TrainingSettings(precision="32-true"), "cuda") == "32-true"
     assert chosen_precision(TrainingSettings(), "cpu") in ("bf16-mixed", "32-true")
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512", "name", "precision"),
+    [
+        (True, True, "Intel(R) Xeon(R) Processor", "bf16-mixed"),
+        (False, True, "Intel(R) Xeon(R) Processor", "32-true"),
+        (False, True, "AMD EPYC", "bf16-mixed"),
+        (False, False, "AMD EPYC", "32-true"),
+    ],
+)
+def test_bf16_is_chosen_where_the_processor_gains_by_it(
+    amx: bool, avx512: bool, name: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr("textvae.training.engine.processor", lambda: name)
+    gains_by_bf16.cache_clear()
+    assert chosen_precision(TrainingSettings(), "cpu") == precision
+    gains_by_bf16.cache_clear()
 
 
 def test_a_processor_without_bf16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,8 +102,8 @@ def machine(settings: TrainingSettings) -> dict[str, Any]:
     """What a training runs on, which decides its seconds and its last digits."""
     import torch
 
-    from textvae.doctor import processor
     from textvae.nn.kernel.compiling import kernel
+    from textvae.nn.kernel.processor import processor
     from textvae.training.engine import chosen_device, chosen_precision
 
     return {

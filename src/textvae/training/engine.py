@@ -18,6 +18,7 @@ from torch import Tensor, distributed, nn
 from textvae.config import TrainingSettings, require
 from textvae.errors import ConfigError
 from textvae.nn.arithmetic import all_bits
+from textvae.nn.kernel.processor import processor
 from textvae.training.adam import Adam
 
 
@@ -31,7 +32,7 @@ def chosen_device(settings: TrainingSettings) -> str:
 
 
 def chosen_precision(settings: TrainingSettings, device: str) -> str:
-    """`bf16-mixed` where it was asked for, or where auto finds a processor with bf16 arithmetic; else `32-true`.
+    """`bf16-mixed` where it was asked for, or where auto finds a processor that gains by it; else `32-true`.
 
     Raises:
         ConfigError: bf16 was asked for on a processor on which torch has no recurrent layers in bf16.
@@ -44,7 +45,16 @@ def chosen_precision(settings: TrainingSettings, device: str) -> str:
         return settings.precision
     if device == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
+    return "bf16-mixed" if gains_by_bf16() else "32-true"
+
+
+@cache
+def gains_by_bf16() -> bool:
+    """Whether this machine's processor multiplies bf16 faster than fp32: by matrix registers (AMX), or by AVX512-BF16 if it is not Intel's.
+
+    (Without AMX an Intel Xeon took 1.3 times as long as in fp32, in the kernel as in torch: docs/performance.md.)
+    """
+    return torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and "Intel" not in processor())
 
 
 @cache

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import final
 
+from textvae.nn.kernel.processor import processor_features
 from textvae.storage import cache_folder
 
 SWITCH = "TEXTVAE_KERNEL"
@@ -28,7 +29,7 @@ LINE = 64
 
 _HERE = Path(__file__).parent
 SOURCES = tuple(_HERE / f"{name}.cpp" for name in ("packing", "recurrence", "generation", "beams", "dropping", "convolving"))
-HEADERS = tuple(_HERE / f"{name}.h" for name in ("numbers", "tiles", "emitter"))
+HEADERS = tuple(_HERE / f"{name}.h" for name in ("numbers", "squares", "tiles", "emitter"))
 PATIENCE_SECONDS = 180
 
 _I, _P = c_int64, c_void_p
@@ -87,16 +88,6 @@ def compiler() -> tuple[str, ...] | None:
         return None
     commands = [chosen] if chosen else [["c++"], ["g++"], ["clang++"]]
     return next(((found, *more) for name, *more in commands if (found := shutil.which(name))), None)
-
-
-@cache
-def processor_features() -> frozenset[str]:
-    """What the processor can do, as Linux names it (avx2, avx512f, avx512_bf16, ...); empty where that is not told."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.split(":", 1)[1] for line in lines if line.startswith(("flags", "Features"))), "").split())
 
 
 @cache

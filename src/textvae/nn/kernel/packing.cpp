@@ -31,10 +31,10 @@ void pack_panel(const float* from, index stride, index columns, index k, Number*
 
 extern "C" {
 
-// Whether the processor multiplies bf16, rather than that the same is computed from fp32.
+// Whether the processor multiplies bf16, rather than that the same is computed from fp32, and the system lets it.
 int textvae_has_bf16() {
 #ifdef __AVX512BF16__
-    return 1;
+    return squares_allowed();
 #else
     return 0;
 #endif

@@ -29,7 +29,8 @@ struct Shape {
     Number* gates;  // (T, B, 4H + PADDING); (B, ...) where no step is kept
     bool keep;
 
-    bool turns(index) const { return false; }
+    bool turns(index t) const { return PACKED > 1 && t % 2; }  // bf16's products are so fast that weights would be waited for
+    bool fresh(index k) const { return packed && k == 0; }
     index gates_row() const { return 4 * H + PADDING; }
     Number* gates_at(index t, index b, index unit) const { return gates + ((keep ? t * B : 0) + b) * gates_row() + unit; }
     Number* h_at(index t, index b, index unit) const { return rows + (t * B + b) * row + unit; }
@@ -268,9 +269,12 @@ struct GruBackward : Backward<Number, WIDTH> {
     }
 };
 
+struct Nothing {};
+
 template <class Cell>
 void walk_forward(const Cell& cell, index threads) {
     share(cell.B, threads, [&](index first, index end) {
+        [[maybe_unused]] const std::conditional_t<BY_SQUARES<Cell>, MatrixRegisters, Nothing> registers{};
         by_groups(first, end, [&](index from, index to) {
             for (index t = 0; t < cell.T; ++t) step(cell, t, from, to);
         });
@@ -280,6 +284,7 @@ void walk_forward(const Cell& cell, index threads) {
 template <class Cell>
 void walk_backward(const Cell& cell, index threads) {
     share(cell.B, threads, [&](index first, index end) {
+        [[maybe_unused]] const std::conditional_t<BY_SQUARES<Cell>, MatrixRegisters, Nothing> registers{};
         by_groups(first, end, [&](index from, index to) {
             for (index t = cell.T - 1; t >= 0; --t) step(cell, t, from, to);
         });

@@ -4,7 +4,7 @@
 
 #include <type_traits>
 
-#include "numbers.h"
+#include "squares.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -101,7 +101,7 @@ void share(index rows, index threads, const Work& work) {
     work(0, rows);
 }
 
-// A cell says what a tile starts from (`enter`), where its sum stands when a chunk of the depth is done (`leave`), and which
+// A cell says what a tile starts from (`enter`; zeros where `fresh`), where its sum stands when a chunk of the depth is done (`leave`), and which
 // memory it will want by then (`prefetch`). Its depth, counted in words, is walked in chunks from k to `chunk(t, k)`.
 template <int M, class Cell>
 inline void run_tile(const Cell& cell, index rows, index t, index row, index panel, index k, index end, index lead, index pace) {
@@ -117,30 +117,68 @@ inline void run_tile(const Cell& cell, index rows, index t, index row, index pan
     cell.template leave<M>(sum, t, row, panel, end);
 }
 
+// The same for 16 or 32 rows by squares: their sums stand in memory while they are multiplied.
+template <class Cell>
+inline void run_squares(const Cell& cell, index rows, index t, index row, index panel, index k, index end, index lead, index pace) {
+    constexpr int N = Cell::N, M = 4;  // rows that a cell works on at a time: it divides 16
+    constexpr index ROW = N * LANES;
+    alignas(64) float sums[SQUARE_ROWS * ROW];
+    Tile<M, N> sum;
+    const bool fresh = cell.fresh(k);
+    for (index m = 0; m < rows; m += M) {
+        cell.template prefetch<M>(t, row + m, panel, k);
+        if (fresh) continue;
+        cell.template enter<M>(sum, t, row + m, panel, k);
+        for (int i = 0; i < M; ++i)
+            for (int n = 0; n < N; ++n) store(sums + (m + i) * ROW + n * LANES, sum[i][n]);
+    }
+    const auto* right = cell.packed + (panel * cell.depth(t) + k) * N * Cell::VECTOR;
+    multiply_squares<N>(sums, rows, cell.left(t, row, k), cell.left_row(), right, end - k, right + (end - k) / SIDE * SIDE * lead, pace,
+                        fresh);
+    for (index m = 0; m < rows; m += M) {
+        for (int i = 0; i < M; ++i)
+            for (int n = 0; n < N; ++n) sum[i][n] = load(sums + (m + i) * ROW + n * LANES);
+        cell.template leave<M>(sum, t, row + m, panel, end);
+    }
+}
+
+// What a step's panels are multiplied with: all rows at once, some at a time.
+template <class Cell>
+constexpr bool BY_SQUARES = SQUARES && std::is_same_v<std::decay_t<decltype(*Cell::packed)>, half>;
+
 // One step for the rows [first, end): panels of units, each in chunks of its depth, each over all rows. A cell may turn at some
 // steps and take its panels from the last to the first: what the step before has read last is then still in the second cache.
 template <class Cell>
 void step(const Cell& cell, index t, index first, index end, Team team = {}) {
     constexpr int M = ACCUMULATORS / Cell::N;
     constexpr index VECTORS = Cell::N * Cell::VECTOR;  // numbers of a panel's weights at one depth
-    const index blocks = (end - first + M - 1) / M, depth = cell.depth(t), pace = (VECTORS + blocks - 1) / blocks;
+    const index squares = BY_SQUARES<Cell> ? (end - first) / SIDE * SIDE : 0, begin = first + squares;  // rows; the rest follows
+    const index blocks = (end - begin + M - 1) / M, depth = cell.depth(t), pace = blocks ? (VECTORS + blocks - 1) / blocks : 0;
+    const index squared = (squares + SQUARE_ROWS - 1) / SQUARE_ROWS, square_pace = lines_to_fetch<Cell::N>(squared);
     const bool turned = cell.turns(t);
     const index from = cell.panels() * team.mine / team.all, to = cell.panels() * (team.mine + 1) / team.all;
     for (index i = from; i < to; ++i)
         for (index k = 0, next; k == 0 || k < depth; k = next) {
-            const index panel = turned ? from + to - 1 - i : i;
+            const index panel = turned ? from + to - 1 - i : i, ahead = (turned ? -1 : 1) * VECTORS;
             next = cell.chunk(t, k);
+            if constexpr (BY_SQUARES<Cell>)
+                for (index block = 0; block < squared; ++block) {
+                    const index row = first + block * SQUARE_ROWS, rows = begin - row < SQUARE_ROWS ? begin - row : SQUARE_ROWS;
+                    // Two passes over the depth to a block, each with so many lines of 32 numbers to every 16 words.
+                    run_squares(cell, rows, t, row, panel, k, next, ahead + block * 2 * square_pace * 32 / SIDE, square_pace);
+                }
             for (index block = 0; block < blocks; ++block) {
-                const index row = first + (end - first) * block / blocks, lead = (turned ? -1 : 1) * VECTORS + block * pace;
-                run_tile<M>(cell, first + (end - first) * (block + 1) / blocks - row, t, row, panel, k, next, lead, pace);
+                const index row = begin + (end - begin) * block / blocks, lead = ahead + block * pace;
+                run_tile<M>(cell, begin + (end - begin) * (block + 1) / blocks - row, t, row, panel, k, next, lead, pace);
             }
             if (next == 0) break;
         }
 }
 
-// The end of the chunk that begins at k, of a part of the depth that is cut into equal chunks.
+// The end of the chunk that begins at k, of a part of the depth that is cut into equal chunks of whole squares.
 inline index chunk_end(index k, index first, index last) {
-    const index chunks = (last - first + DEPTH - 1) / DEPTH, size = chunks ? (last - first + chunks - 1) / chunks : 0;
+    const index chunks = (last - first + DEPTH - 1) / DEPTH, least = chunks ? (last - first + chunks - 1) / chunks : 0;
+    const index size = (least + SIDE - 1) / SIDE * SIDE;
     return k + size < last ? k + size : last;
 }
 
