@@ -22,7 +22,7 @@ from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import UNK, TokenTable
 from textvae.errors import ConfigError, CorpusError
 from textvae.evaluation.bounds import Progress, measure_bounds
-from textvae.evaluation.comparison import Comparison, compare, known_lines
+from textvae.evaluation.comparison import Comparison, compare, known_lines, training_lines_told
 from textvae.evaluation.measure import Evaluation, Measured, measure
 from textvae.evaluation.posterior_means import terms_at_means
 from textvae.evaluation.single import Reconstruction, Score
@@ -226,7 +226,7 @@ class TextVAE:
         settings = self._corpus_to_measure(corpus, column)
         found = load_lines(settings, split, self.settings.training.seed)
         fitted, told = fit_split(split, found.lines, self.tokenizer, settings, self.max_length, fixed=True)
-        for notice in (*found.notices, *told):
+        for notice in (*found.notices, *told, *training_lines_told(settings, split, self.settings)):
             warnings.warn(notice, stacklevel=3)  # of who called what calls this
         if not fitted.lines:
             raise CorpusError(f"{found.corpus}, {split}: no line has at most {self.max_length} tokens: give another split or corpus")

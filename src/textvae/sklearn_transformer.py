@@ -12,9 +12,12 @@ from typing import Any, Self, final
 import numpy as np
 
 from textvae.api import TextVAE, train
+from textvae.architectures import find_architecture
+from textvae.arguments import check_tables
 from textvae.config import require
 from textvae.data.files import LINE_END
 from textvae.errors import ConfigError, RunError, extra
+from textvae.settings import resolve
 from textvae.storage import write_atomically
 from textvae.training.hooks import Hook
 from textvae.training.progress import ProgressLine
@@ -75,11 +78,13 @@ class TextVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             UserError: what is wrong with the texts or the parameters, in one line.
         """
         texts = _texts(X)
+        require(bool(texts), "X is empty: give at least one text")
+        settings = self._settings()
         with TemporaryDirectory() as temporary:
             folder = Path(temporary) / "run" if self.out is None else Path(self.out)
             corpus = _written(texts, folder)
             self.vae_: TextVAE = train(
-                corpus, preset=self.preset, out=folder, hooks=(ProgressLine() if self.verbose else Warnings(),), **self._settings()
+                corpus, preset=self.preset, out=folder, hooks=(ProgressLine() if self.verbose else Warnings(),), **settings
             )
         return self
 
@@ -104,11 +109,16 @@ class TextVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return float(self.score_samples(X).mean())
 
     def _settings(self) -> dict[str, Any]:
+        """What `train` is given; raises `ConfigError` for settings of a wrong shape, and for a model without a latent."""
+        check_tables(self.settings or {})
         settings: dict[str, Any] = {name: dict(table) for name, table in (self.settings or {}).items()}
         budget = {"steps": self.steps, "epochs": self.epochs, "minutes": self.minutes}
         given = {name: value for name, value in budget.items() if value is not None}
         settings["training"] = {"seed": self.seed, **settings.get("training", {}), **given}
         settings["corpus_settings"] = {**settings.get("corpus_settings", {}), "column": "text"}
+        model = {"model": settings["model"]} if "model" in settings else {}
+        architecture = resolve(self.preset, flags={**model, "corpus": {"path": "texts.jsonl"}}).architecture
+        require(bool(find_architecture(architecture).latents), f"preset is {self.preset!r}: {architecture} has no latent, so no vectors")
         return settings
 
     @property

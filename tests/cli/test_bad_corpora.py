@@ -47,6 +47,12 @@ def test_an_empty_file(train: Command, content: bytes) -> None:
     assert "is empty: give a file with at least one line of text" in train(content).refused()
 
 
+def test_a_column_without_text(textvae: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text,label\n"",1\n"",2\n')
+    told = textvae("train", tmp_path / "a.csv", "--corpus.column", "text", "--out", tmp_path / "run").refused()
+    assert told == f"{tmp_path / 'a.csv'} has no text in any of its rows: name another column"
+
+
 def test_a_folder_without_splits(textvae: Command, tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("oak\n")
     told = textvae("train", tmp_path, "--out", tmp_path / "run").refused()

@@ -151,6 +151,22 @@ def run_corpus(run: Path) -> str:
     return str(json.loads((run / "config.json").read_text())["corpus"]["path"])
 
 
+def test_what_is_to_be_known_of_the_figures_stands_on_the_page(textvae: Command, run: Path, copied: Path, tmp_path: Path) -> None:
+    """Lines left out, symbols it does not know, lines it was trained on, and that it was stopped early."""
+    config = json.loads((copied / "config.json").read_text())
+    config["steps"] += 100
+    (copied / "config.json").write_text(json.dumps(config))
+    lm, out = tmp_path / "lm", tmp_path / "page.html"
+    flags = ["--steps", 2, "--model.decoder.hidden", 8, "--model.decoder.embedding", 4]
+    assert textvae("train", run_corpus(run), "--preset", "lm", "--out", lm, *flags).code == 0
+    ended = textvae("report", copied, lm, "--out", out, "--importance-samples", 2, "--split", "all")
+    assert ended.code == 0 and "most of these lines are those it was trained on" in ended.err
+    page = Page(out)
+    assert page.rows["steps"][0] == f"{config['steps'] - 100} of {config['steps']}" and page.rows["steps"][1] == "2"
+    assert sum(text.startswith("Note: most of these lines are those it was trained on") for text in page.text) == 2
+    assert page.rows["objective.beta"][1] == "–", "without a latent nothing is weighed"
+
+
 def test_runs_compare_on_the_lines_that_both_read_whole(textvae: Command, run: Path, corpus: Path, tmp_path: Path) -> None:
     """A model that knows few words reads the others as one, cheaply: that is no bound on the lines."""
     words, out = tmp_path / "words", tmp_path / "page.html"

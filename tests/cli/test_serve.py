@@ -66,10 +66,10 @@ def test_answers_are_those_of_the_library(explorer: Explorer, run: Path) -> None
         ("sample", {"temperature": -1}, "temperature is -1"),
         ("sample", {"temperature": float("nan")}, "temperature is nan"),
         ("sample", {"top_p": 0.0}, "top_p"),
-        ("sample", {"colour": 1}, "sample cannot be asked like that"),
+        ("sample", {"colour": 1}, "sample takes no 'colour'"),
         ("reconstruct", {"texts": "oak"}, "texts is not a list"),
         ("reconstruct", {"texts": [1]}, "texts hold a int"),
-        ("reconstruct", {}, "cannot be asked like that"),
+        ("reconstruct", {}, "reconstruct needs 'texts'"),
         ("interpolate", {"start": "a", "end": "b", "path": "round"}, "must be one of linear, spherical"),
         ("interpolate", {"start": "a", "end": 1}, "texts hold a int"),
         ("score", {"texts": ["a"] * 500, "importance_samples": 100}, "whole number from 1 to 40"),
@@ -134,9 +134,14 @@ def test_the_page_over_http(address: str) -> None:
         assert "there is no way" not in str(asked(address, way, b"{}")[1]), way
     status, answer = asked(address, "sample", b'{"n": 2}')
     assert status == 200 and len(answer["result"]) == 2 and answer["notes"] == []
+    for path in ("api/sample", "nothing"):
+        with pytest.raises(HTTPError) as got, urlopen(address + path, timeout=60):
+            pass
+        with got.value as reply:
+            assert f"there is nothing at GET /{path}: ask by POST" in json.load(reply)["error"]
     halves, deep, large = b'{"texts": ["\\ud800"]}', b"[" * 200_000, b" " * 10_000_001
     for body, said in [
-        (b'{"n": "x"}', "cannot be asked like that"),
+        (b'{"n": "x"}', "takes no 'n'"),
         (b"{", "no JSON"),
         (b"[1]", "no JSON object"),
         (halves, "no JSON of whole characters"),

@@ -188,7 +188,7 @@ def encode(run: Run, input: Texts, /, *, out: Path, column: Column = None, devic
 
 @app.command
 def decode(run: Run, vectors: Path, /, *, beams: Beams = 1, device: Device = "cpu", json: Json = False) -> None:
-    """Print the most likely string of every latent vector, one a line.
+    """Print the string of every latent vector, one a line: at each step the most likely symbol, or by --beams the most likely string.
 
     Parameters
     ----------

@@ -53,7 +53,9 @@ def read_lines(path: Path, column: str | None = None) -> tuple[list[str], tuple[
     else:
         lines, notices = READERS[suffix](path, data, column)
     if not any(lines):
-        raise CorpusError(f"{path} is empty: give a file with at least one line of text")
+        rows = bool(lines) and suffix in READERS
+        told = "has no text in any of its rows: name another column" if rows else "is empty: give a file with at least one line of text"
+        raise CorpusError(f"{path} {told}")
     return lines, notices
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from textvae.config import CorpusSettings
-from textvae.data.corpora import SOURCES
+from textvae.data.corpora import ALL, SOURCES
 from textvae.data.tokenizers import Tokenizer
 from textvae.errors import ConfigError
 from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
@@ -237,6 +237,12 @@ def known_lines(
             yield f"{name} was trained on {trained.path}, other lines than these: it may know some of them"
     if split == "train" and corpus.path in SOURCES and first.training.seed != second.training.seed:
         yield f"these are training lines of {names[0]} only: each seed draws its own"
+
+
+def training_lines_told(corpus: CorpusSettings, split: str, trained: RunSettings) -> Iterator[str]:
+    """What to tell of lines that a model was trained on, where all lines of its own corpus are measured."""
+    if split == ALL and source_of(corpus) == source_of(trained.corpus):
+        yield "most of these lines are those it was trained on, which it knows better than new ones: --split test has lines it has not seen"
 
 
 def source_of(corpus: CorpusSettings) -> tuple[str, str | None, str]:

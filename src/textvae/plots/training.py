@@ -27,9 +27,11 @@ def training_figure(run: str | Path, entropy: float | None = None, out: str | Pa
     if not records:
         raise RunError(f"{run} has no metrics to draw: train it first")
     path = Path(out) if out else Path(run) / "training.png"
-    with drawing([path], (10, 3.6), 1, 2) as (_, axes):
+    latent = bool(records[0]["valid"]["rate_per_rung"])
+    with drawing([path], (10 if latent else 5.4, 3.6), 1, 1 + latent) as (_, axes):
         _draw_terms(axes[0, 0], records, entropy)
-        _draw_rates(axes[0, 1], records)
+        if latent:
+            _draw_rates(axes[0, 1], records)
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +47,9 @@ class Told:
     steps: int
     """Taken; of a run without a history, planned."""
 
+    planned: int
+    """Steps that the run was to have: it was stopped, or stopped by itself, where it has taken fewer."""
+
     history: Sequence[Mapping[str, Any]]
     """Lines of metrics.jsonl; none of a run that was published without."""
 
@@ -67,6 +71,9 @@ class Told:
     costly: Sequence[Costly]
     command: str
     """What trains it again, but for the machine."""
+
+    notes: Sequence[str]
+    """What is to be known of its figures: lines that were left out, symbols it does not know, lines that stand in for a split."""
 
     @property
     def entropy(self) -> float | None:
@@ -94,16 +101,21 @@ def tell(
     """
     if vae.folder is None:
         raise ConfigError(f"{name} lies in no folder: train it with out=..., or load it from its folder")
-    measured = vae.measure(corpus, split=split, importance_samples=importance_samples, column=column, seed=seed, progress=progress)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        measured = vae.measure(corpus, split=split, importance_samples=importance_samples, column=column, seed=seed, progress=progress)
+    for one in told:  # the page keeps them, and whoever writes it hears of them
+        warnings.warn(one.message, one.category, stacklevel=2)
     lines = list(measured.lines)
     latent, ends = bool(vae.model.latents.shapes), list(dict.fromkeys(lines))[:2]
-    history = MetricsLog(vae.folder.path / METRICS).read()
+    history, planned = MetricsLog(vae.folder.path / METRICS).read(), vae.folder.load()[0].steps
     verdict, collapsed = verdict_on(measured.evaluation, vae.settings)
     return Told(
         name=name,
         folder=vae.folder.path,
         settings=vae.settings,
-        steps=history[-1]["step"] if history else vae.folder.load()[0].steps,
+        steps=history[-1]["step"] if history else planned,
+        planned=planned,
         history=history,
         measured_on=vae.settings.corpus if corpus is None else replace(vae.settings.corpus, path=str(corpus), column=column),
         measured=measured,
@@ -116,6 +128,7 @@ def tell(
         interpolation=vae.interpolate(ends[0], ends[1], STEPS) if latent and len(ends) == 2 else [],
         costly=_costly(measured),
         command=command_for(vae.settings, vae.folder.path),
+        notes=[str(one.message) for one in told if issubclass(one.category, UserWarning)],
     )
 
 

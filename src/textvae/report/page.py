@@ -89,7 +89,7 @@ def _cells(run: Told, best: Difference | None) -> dict[str, str]:
         "mutual information, of at most": f"{e.mutual_information:.2f}, {e.mutual_information_cap:.2f}" if e.latent_units else NONE,
         "characters back, whole lines": f"{back['character_accuracy']:.1%}, {back['exact_match']:.1%}" if e.latent_units else NONE,
         "parameters": f"{e.parameters:,}",
-        "steps": f"{run.steps:,}",
+        "steps": f"{run.steps:,}" + (f" of {run.planned:,}" if run.steps < run.planned else ""),
         "minutes of training": f"{e.training_seconds / 60:.1f}" if e.training_seconds else NONE,
     }
 
@@ -104,6 +104,7 @@ def _section(i: int, run: Told) -> dict[str, Any]:
         f"measured on {_on(e)}",
         "verdict": run.verdict,
         "collapsed": run.collapsed,
+        "notes": run.notes,
         "picture": _embedded(training(run)),
         "samples": run.samples,
         "costly": run.costly,

@@ -124,11 +124,18 @@ def _known(runs: Sequence[Told], group: Group) -> Iterator[str]:
 
 
 def differing(runs: Sequence[Told]) -> dict[str, list[Any]]:
-    """The settings in which runs differ, by dotted name: a value a run, None where it has no such setting."""
-    leaves = [dotted(to_dict(run.settings)) for run in runs]
+    """The settings in which runs differ, by dotted name: a value a run, None where it has no such setting, or none that does anything."""
+    leaves = [_settings(run) for run in runs]
     names = dict.fromkeys(name for one in leaves for name in one)
     found = {name: [one.get(name) for one in leaves] for name in names}
     return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
+
+
+def _settings(run: Told) -> dict[str, Any]:
+    """By dotted name; without a latent there is one term, and no objective weighs it."""
+    found = dotted(to_dict(run.settings))
+    latent = bool(run.measured.evaluation.latent_units)
+    return {name: value for name, value in found.items() if latent or not name.startswith("objective.")}
 
 
 def _and(names: Sequence[str]) -> str:

@@ -46,6 +46,7 @@ def application(explorer: Explorer, host: str) -> Any:
     with extra("serve", "the explorer"):
         from starlette.applications import Starlette
         from starlette.concurrency import run_in_threadpool
+        from starlette.exceptions import HTTPException
         from starlette.responses import HTMLResponse, JSONResponse, Response
         from starlette.routing import Route
     html = files("textvae.serve").joinpath("page.html").read_text(encoding="utf-8")
@@ -71,8 +72,12 @@ def application(explorer: Explorer, host: str) -> Any:
     async def defect(_: Request, error: Exception) -> Response:
         return refused(f"this question met a defect of textvae ({type(error).__name__}), which its terminal tells of", 500)
 
+    async def misdirected(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return refused(f"there is nothing at {request.method} {request.url.path}: ask by POST /api/sample and its like", error.status_code)
+
     routes = [Route("/", page), Route("/api/{way}", ask, methods=["POST"])]
-    return Starlette(routes=routes, exception_handlers={Exception: defect})
+    return Starlette(routes=routes, exception_handlers={HTTPException: misdirected, Exception: defect})
 
 
 def _foreign(request: Request, host: str) -> str | None:

@@ -55,10 +55,7 @@ class Explorer:
         """
         require(way in self._ways, f"there is no way {way!r}.{did_you_mean(way, self._ways)}")
         method = self._ways[way]
-        try:
-            inspect.signature(method).bind(**question)
-        except TypeError as error:
-            raise ConfigError(f"{way} cannot be asked like that: {error}") from None
+        _fits(way, method, question)
         with self._lock, warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always", UserWarning)
             self._go_on()
@@ -170,6 +167,15 @@ class Explorer:
 
     def _needs_latent(self) -> None:
         require(bool(self._vae.model.latents.shapes), f"{self._name} has no latent: it can be sampled and scored")
+
+
+def _fits(way: str, method: Callable[..., Any], question: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for a question with a field that the method does not take, or without one that it needs."""
+    fields = inspect.signature(method).parameters
+    for name in question:
+        require(name in fields, f"{way} takes no {name!r}.{did_you_mean(name, fields)}")
+    for name, field in fields.items():
+        require(name in question or field.default is not inspect.Parameter.empty, f"{way} needs {name!r}, and it is not there")
 
 
 def _texts(texts: Any, times: str | None = None, count: Any = 1) -> list[str]:
