@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test setup lint bench coverage clean
+.PHONY: demo test setup lint bench bench-gpu coverage clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -28,6 +28,12 @@ bench: $(STAMP)
 	test -z "$(TEXTVAE_DATA)" || $(BIN)/python benchmarks/pipeline.py $(TEXTVAE_DATA)/tweets --threads 1 --json docs/performance/pipeline.json
 	test -z "$(TEXTVAE_DATA)" || $(BIN)/python benchmarks/whole.py $(TEXTVAE_DATA)/tweets --json docs/performance/whole.json
 	test -z "$(TEXTVAE_DATA)" || $(BIN)/python benchmarks/quality.py $(TEXTVAE_DATA)/tweets32 --json docs/performance/quality.json
+	$(BIN)/python benchmarks/page.py
+
+# On a machine with a GPU and a CUDA build of torch.
+bench-gpu: $(STAMP)
+	$(BIN)/python benchmarks/gpu.py --corpus $(TEXTVAE_DATA)/tweets32 --json docs/performance/gpu.json
+	$(BIN)/python benchmarks/quality.py $(TEXTVAE_DATA)/tweets32 --minutes 1 --json docs/performance/quality-gpu.json
 	$(BIN)/python benchmarks/page.py
 
 $(STAMP): pyproject.toml constraints.txt

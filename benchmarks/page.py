@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from textvae.study.figures.style import BLUE, ORANGE, drawing
+from textvae.study.figures.style import BLUE, GREEN, ORANGE, drawing
 from textvae.study.pages.markdown import table
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -20,6 +20,15 @@ PARTS = {
         "The recurrent kernel",
         "Forward and backward of one layer beside torch's own, with gradients of the input and of the weights. `GF/s` counts the "
         "products' operations; `share` is of the rate at which the same run multiplies square matrices (`GEMM_GF/s`).",
+    ),
+    "recurrence-bf16": (
+        "The recurrent kernel in bf16",
+        "As above on a processor with matrix registers (AMX), beside torch under bf16 autocast, which uses them too, and torch in fp32; "
+        "`over_fp32` is torch's time in fp32 over the kernel's, `ratio` autocast's. The machine is shared with others: the square "
+        "product's rate fell to less than half within this run. Without matrix registers bf16 gained nothing on this processor: at "
+        "H 256 `python benchmarks/recurrence.py --threads 1` at commit 7c3a914, whose kernel had AVX512-BF16 alone, took 167 ms, in fp32 "
+        "170; and torch, with ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16, 283 where its fp32 took 196. So `training.precision auto` stays in "
+        "fp32 on Intel processors without them.",
     ),
     "training": (
         "A training step",
@@ -48,6 +57,15 @@ PARTS = {
         "Time to quality",
         "`best/tweets/hybrid-dense` on the study's tweets of fewer than 32 characters. The study's best printed row says -65.",
     ),
+    "quality-bf16": ("Time to quality in bf16", "The same on two cores of a processor with matrix registers."),
+    "gpu": (
+        "On a GPU",
+        "Whole training steps with everything launched as it comes in fp32 and bf16, and recorded in bf16 (CUDA graphs, the default); "
+        "`share` is of the rate of a large bf16 product in the same run, which models this small do not come near. Sampling is 32 "
+        "symbols a sequence by the loop that one writes first, and by ours, recorded; evaluation the importance bound by how many tokens "
+        "are held at once (200,000 by default); `adds` as above. fp32 is true fp32, without TF32; the naive loop has TF32.",
+    ),
+    "quality-gpu": ("Time to quality on a GPU", "The same, with no flag but the corpus and the preset."),
 }
 
 MODEL = """## What a step costs
@@ -79,7 +97,28 @@ def main() -> None:
         if name == "training":
             lines += ["![A step's time against its operations](performance.png)\n", MODEL]
             _draw(told["rows"])
+        if name == "gpu":
+            lines.append("![Lines a second over lines a batch](performance-gpu.png)\n")
+            _draw_gpu([row for row in told["rows"] if "B" in row])
     (DOCS / "performance.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _draw_gpu(rows: list[dict[str, Any]]) -> None:
+    """Lines a second over lines a batch, a panel a preset."""
+    ways = (("fp32", BLUE, "o"), ("bf16", ORANGE, "s"), ("recorded", GREEN, "^"))
+    presets = list(dict.fromkeys(row["preset"] for row in rows))
+    with drawing([DOCS / "performance-gpu.png"], (10.0, 3.6), 1, len(presets)) as (_, axes):
+        for axis, preset in zip(axes[0], presets, strict=True):
+            own = [row for row in rows if row["preset"] == preset]
+            sizes = [row["B"] for row in own]
+            for way, colour, marker in ways:
+                axis.plot(sizes, [1e3 * row["B"] / row[f"{way}_ms"] for row in own], color=colour, marker=marker, label=way)
+            axis.set(xscale="log", yscale="log", xlabel="lines a batch", title=preset, ylim=(5e3, 1e6))
+            axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
+            axis.set_yticks(ticks := (10_000, 100_000, 1_000_000), [f"{tick:,}" for tick in ticks])
+            axis.minorticks_off()
+        axes[0, 0].set(ylabel="lines a second")
+        axes[0, 0].legend()
 
 
 def _tables(rows: list[dict[str, Any]]) -> str:

@@ -52,7 +52,7 @@ def chosen_precision(settings: TrainingSettings, device: str) -> str:
 def gains_by_bf16() -> bool:
     """Whether this machine's processor multiplies bf16 faster than fp32: by matrix registers (AMX), or by AVX512-BF16 if it is not Intel's.
 
-    (Without AMX an Intel Xeon took 1.3 times as long as in fp32, in the kernel as in torch: docs/performance.md.)
+    (Without AMX an Intel Xeon took as long as in fp32 or longer, in the kernel as in torch: docs/performance.md.)
     """
     return torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and "Intel" not in processor())
 
