@@ -113,14 +113,15 @@ def test_what_is_no_list_of_texts_is_refused(wrong: object) -> None:
 
 def test_what_cannot_be_fitted_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     for given, told in [
-        ({"preset": "lm"}, "preset is 'lm': lm has no latent, so no vectors"),
+        ({"preset": "lm"}, "lm has no latent, so no vectors: give another preset"),
         ({"settings": {"model": {"architecture": "lm"}}}, "lm has no latent"),
         ({"settings": {"objective.free_bits": 1}}, r"unknown argument objective\.free_bits: settings come in tables"),
     ]:
         with pytest.raises(ConfigError, match=told):
             TextVAETransformer(out=tmp_path / "run", **given).fit(TEXTS)
-    with pytest.raises(ConfigError, match="X is empty"):
-        TextVAETransformer(out=tmp_path / "run").fit([])
+    for nothing in ([], ["", ""]):
+        with pytest.raises(ConfigError, match="X holds no text"):
+            TextVAETransformer(out=tmp_path / "run").fit(nothing)
     assert not (tmp_path / "run").exists()
 
 

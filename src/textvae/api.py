@@ -265,7 +265,11 @@ class TextVAE:
         require(isinstance(other, TextVAE), f"other is a {type(other).__name__}: give a model, such as textvae.load('runs/other')")
         settings = self._corpus_to_measure(corpus, column)
         found = load_lines(settings, split, self.settings.training.seed)
-        for notice in (*found.notices, *known_lines(settings, split, self.settings, other.settings)):
+        for notice in (
+            *found.notices,
+            *known_lines(settings, split, self.settings, other.settings),
+            *training_lines_told(settings, split, self.settings),
+        ):
             warnings.warn(notice, stacklevel=2)
         return compare(
             self,

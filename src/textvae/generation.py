@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import final
 from weakref import WeakKeyDictionary
 
@@ -25,13 +26,16 @@ from textvae.data.tokens import EOS, UNK
 from textvae.model.inference import inference
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.kernel.generation import Choice
-from textvae.nn.recording import CudaRecorder, Recordings
+from textvae.nn.recording import CudaRecorder, RecordingError, Recordings
 
-ROWS = {"cpu": 256, "cuda": 4_096}
-"""Sequences decoded side by side, by device; more only take more memory."""
+ROWS, MOST_ROWS = 256, 4_096
+"""Sequences decoded side by side, on a processor and on a GPU; more only take more memory."""
 
-RECORDED = 4
-"""Ways of decoding that are recorded for a model on a GPU (CUDA graphs), each at its second use."""
+PROBABILITIES = 1 << 25
+"""Numbers that one step's probabilities may be on a GPU; they are in float64, and there are some copies of them."""
+
+RECORDED = 8
+"""Ways of decoding that are kept recorded for a model on a GPU (CUDA graphs), each at its second use."""
 
 SUPPRESSED = (UNK,)
 """Tokens that are never generated unless the tokenizer says that `UNK` belongs to its text."""
@@ -169,7 +173,7 @@ def decode_beams(model: LatentTextModel, z: Tensor, beams: int, forbidden: Seque
 
 def rows_at_once(model: LatentTextModel) -> int:
     """Sequences that are best decoded side by side where the model is."""
-    return ROWS.get(model.device.type, ROWS["cpu"])
+    return ROWS if model.device.type == "cpu" else max(ROWS, min(MOST_ROWS, PROBABILITIES // model.decoder.emitter.vocabulary))
 
 
 def _in_parts(model: LatentTextModel, z: Tensor, rows: int, run: Callable[[Tensor], Tensor]) -> np.ndarray:
@@ -195,7 +199,7 @@ def _emit(model: LatentTextModel, z: Tensor, choice: Choice, pick: Pick) -> Tens
 
 
 def _recorded(model: LatentTextModel, z: Tensor, choice: Choice, pick: Pick) -> Tensor:
-    """`_emit` on a GPU."""
+    """`_emit` on a GPU, for one caller at a time: recordings have one memory."""
 
     def work(z: Tensor, *uniform: Tensor) -> Tensor:
         now = replace(choice, uniform=uniform[0] if uniform else None)
@@ -203,12 +207,20 @@ def _recorded(model: LatentTextModel, z: Tensor, choice: Choice, pick: Pick) -> 
 
     given = (z,) if choice.uniform is None else (z, choice.uniform)
     weights = tuple(part.data_ptr() for part in model.decoder.parameters())
-    recordings = _RECORDINGS.setdefault(model, Recordings(CudaRecorder(), 1, RECORDED))
-    return recordings.run((weights, z.shape, replace(choice, uniform=None), len(given)), work, *given)
+    with _ONE_CALLER:
+        known = _RECORDINGS.get(model)
+        if known is None or known[0] != weights:  # new, or moved since
+            known = _RECORDINGS[model] = (weights, Recordings(CudaRecorder(z.device), 1, RECORDED))
+        try:
+            return known[1].run((z.shape, replace(choice, uniform=None), len(given)), work, *given).clone()
+        except RecordingError:  # an emitter that waits for the device
+            return work(*given)
 
 
-_RECORDINGS: WeakKeyDictionary[LatentTextModel, Recordings] = WeakKeyDictionary()
-"""How models on a GPU decode, once it is recorded."""
+_RECORDINGS: WeakKeyDictionary[LatentTextModel, tuple[tuple[int, ...], Recordings]] = WeakKeyDictionary()
+"""How models on a GPU decode, once it is recorded; and where the weights lie that it reads."""
+
+_ONE_CALLER = Lock()
 
 
 def _walk(model: LatentTextModel, context: Tensor, z: Tensor, choice: Choice, pick: Pick, to_the_end: bool) -> Tensor:

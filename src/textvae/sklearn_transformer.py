@@ -78,7 +78,7 @@ class TextVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             UserError: what is wrong with the texts or the parameters, in one line.
         """
         texts = _texts(X)
-        require(bool(texts), "X is empty: give at least one text")
+        require(any(texts), "X holds no text: give at least one that is not empty")
         settings = self._settings()
         with TemporaryDirectory() as temporary:
             folder = Path(temporary) / "run" if self.out is None else Path(self.out)
@@ -118,7 +118,10 @@ class TextVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         settings["corpus_settings"] = {**settings.get("corpus_settings", {}), "column": "text"}
         model = {"model": settings["model"]} if "model" in settings else {}
         architecture = resolve(self.preset, flags={**model, "corpus": {"path": "texts.jsonl"}}).architecture
-        require(bool(find_architecture(architecture).latents), f"preset is {self.preset!r}: {architecture} has no latent, so no vectors")
+        require(
+            bool(find_architecture(architecture).latents),
+            f"{architecture} has no latent, so no vectors: give another preset or model.architecture",
+        )
         return settings
 
     @property

@@ -50,7 +50,7 @@ def test_an_empty_file(train: Command, content: bytes) -> None:
 def test_a_column_without_text(textvae: Command, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('text,label\n"",1\n"",2\n')
     told = textvae("train", tmp_path / "a.csv", "--corpus.column", "text", "--out", tmp_path / "run").refused()
-    assert told == f"{tmp_path / 'a.csv'} has no text in any of its rows: name another column"
+    assert told == f"{tmp_path / 'a.csv'} has no text in any of its rows: give a column of texts"
 
 
 def test_a_folder_without_splits(textvae: Command, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_the_page_over_http(address: str) -> None:
         with pytest.raises(HTTPError) as got, urlopen(address + path, timeout=60):
             pass
         with got.value as reply:
-            assert f"there is nothing at GET /{path}: ask by POST" in json.load(reply)["error"]
+            assert f"GET /{path} is no question: the page is at GET /" in json.load(reply)["error"]
     halves, deep, large = b'{"texts": ["\\ud800"]}', b"[" * 200_000, b" " * 10_000_001
     for body, said in [
         (b'{"n": "x"}', "takes no 'n'"),

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from textvae.architectures import find_architecture
 from textvae.config import ObjectiveSettings, TrainingSettings
-from textvae.errors import ConfigError
+from textvae.data.batches import WIDTHS
+from textvae.errors import ConfigError, TrainingError
+from textvae.nn.recording import CudaRecorder, Recorder, RecordingError
 from textvae.parts import LatentSettings
 from textvae.training.adam import optimizer_for
 from textvae.training.engine import launch
-from textvae.training.step import EAGER_FIRST, MOST, CudaRecorder, EagerStep, RecordedStep, Recorder, step_for
+from textvae.training.step import EAGER_FIRST, MOST, EagerStep, RecordedStep, step_for
 from textvae.training.trainer import LossOfBatch
 
 VOCABULARY, MAX_TOKENS = 9, 12
@@ -64,12 +66,17 @@ def test_recorded_steps_move_the_weights_as_eager_ones_do() -> None:
     torch.testing.assert_close(torch.tensor(means), torch.tensor(expected_means), rtol=1e-5, atol=1e-6)
 
 
-def test_only_so_many_shapes_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert MOST >= 16  # a corpus has at most 16 widths
-    monkeypatch.setattr("textvae.training.step.MOST", 1)
-    recorder = Again()
-    trained(recorder, [8] * (EAGER_FIRST + 1) + [5] * (EAGER_FIRST + 2))
-    assert (recorder.recorded, recorder.replayed) == (1, 1)
+def test_all_widths_of_a_corpus_are_kept_recorded() -> None:
+    assert MOST >= 2 * WIDTHS  # each full, and cut short by an epoch's end
+
+
+def test_a_step_that_cannot_be_recorded_says_what_to_do() -> None:
+    class Unable(Recorder):
+        def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+            raise RecordingError("operation not permitted when stream is capturing")
+
+    with pytest.raises(TrainingError, match=r"cannot be recorded \(operation not .* train a new run with --training.graphs=false"):
+        trained(Unable(), [8] * (EAGER_FIRST + 1))
 
 
 def test_without_a_gpu_there_is_nothing_to_record() -> None:
@@ -88,7 +95,7 @@ def test_on_a_gpu_replays_have_noise_and_settings_of_their_own() -> None:
     settings = TrainingSettings(device="cuda", precision="32-true")
     optimizer = optimizer_for(model, settings)
     engine = launch(settings, LossOfBatch(model, ObjectiveSettings()), optimizer)
-    step = RecordedStep(EagerStep(engine, optimizer, clip=1.0), CudaRecorder(), engine.device)
+    step = RecordedStep(EagerStep(engine, optimizer, clip=1.0), CudaRecorder(engine.device), engine.device)
     tokens = torch.randint(1, VOCABULARY, (16, 8), generator=torch.Generator().manual_seed(0)).to(engine.device)
     still = [step.take(tokens, beta=1.0, learning_rate=0.0).tolist() for _ in range(EAGER_FIRST + 3)]
     assert len({distortion for distortion, _ in still}) == len(still)  # noise goes on

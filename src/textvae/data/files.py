@@ -54,7 +54,7 @@ def read_lines(path: Path, column: str | None = None) -> tuple[list[str], tuple[
         lines, notices = READERS[suffix](path, data, column)
     if not any(lines):
         rows = bool(lines) and suffix in READERS
-        told = "has no text in any of its rows: name another column" if rows else "is empty: give a file with at least one line of text"
+        told = "has no text in any of its rows: give a column of texts" if rows else "is empty: give a file with at least one line of text"
         raise CorpusError(f"{path} {told}")
     return lines, notices
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from textvae.config import require
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.model.inference import check_fits, inference, lines_at_once
+from textvae.model.inference import FEW, check_fits, inference, lines_at_once, lines_held
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.gaussian import Gaussian
 
@@ -108,7 +108,8 @@ def _rows_held(model: LatentTextModel, held_tokens: int | None) -> int:
     """(sequence x sample) rows that go through the decoder at once."""
     if held_tokens is not None:
         return max(1, held_tokens // model.max_tokens)
-    return max(lines_at_once(model), HELD_TOKENS.get(model.device.type, HELD_TOKENS["cpu"]) // model.max_tokens)
+    rows = HELD_TOKENS.get(model.device.type, HELD_TOKENS["cpu"]) // model.max_tokens
+    return max(FEW, rows if model.device.type == "cpu" else min(rows, lines_held(model)))
 
 
 def _sampled_terms(model: LatentTextModel, tokens: Tensor, samples: int, at_once: int, generator: torch.Generator | None) -> Tensor:

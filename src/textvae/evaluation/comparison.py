@@ -242,7 +242,7 @@ def known_lines(
 def training_lines_told(corpus: CorpusSettings, split: str, trained: RunSettings) -> Iterator[str]:
     """What to tell of lines that a model was trained on, where all lines of its own corpus are measured."""
     if split == ALL and source_of(corpus) == source_of(trained.corpus):
-        yield "most of these lines are those it was trained on, which it knows better than new ones: --split test has lines it has not seen"
+        yield "most of these lines are those it was trained on, which it knows better than new ones: it has not seen those of test"
 
 
 def source_of(corpus: CorpusSettings) -> tuple[str, str | None, str]:

@@ -38,6 +38,10 @@ class EmitterState:
 class Emitter(nn.Module, ABC):
     """p(x | z) given the expander's context (B, T, C) and z (B, S, Z)."""
 
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary  # V
+
     @abstractmethod
     def forward(self, context: Tensor, z: Tensor, tokens: Tensor) -> Tensor:
         """Logits of every step, (B, T, V), for tokens (B, T)."""
@@ -63,7 +67,7 @@ class ParallelEmitter(Emitter):
     """
 
     def __init__(self, context: MapShape, vocabulary: int) -> None:
-        super().__init__()
+        super().__init__(vocabulary)
         self.output = nn.Linear(context.channels, vocabulary)
 
     def forward(self, context: Tensor, z: Tensor, tokens: Tensor) -> Tensor:
@@ -145,7 +149,7 @@ class RecurrentEmitter(Emitter):
     """Teacher-forced recurrent emitter: every symbol is read before the next is predicted. Word dropout hides some of them."""
 
     def __init__(self, core: RecurrentCore, word_dropout: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(core.output.out_features)
         self.core = core
         self.word_dropout = word_dropout
 
@@ -179,7 +183,7 @@ class SelfFedEmitter(Emitter):
     """
 
     def __init__(self, core: RecurrentCore) -> None:
-        super().__init__()
+        super().__init__(core.output.out_features)
         self.core = core
 
     def forward(self, context: Tensor, z: Tensor, tokens: Tensor) -> Tensor:

@@ -12,14 +12,22 @@ from textvae.data.tokens import TokenTable
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.arithmetic import all_bits
 
-AT_ONCE = {"cpu": 64, "cuda": 2_048}
-"""Sequences that go through an encoder side by side, by device: on a processor their activations stay in its cache. (Of 64, 128 and 256
-none is faster on an AMD EPYC; on an Intel Xeon 256 took a quarter longer.)"""
+FEW, MANY = 64, 2_048
+"""Sequences that go through a model side by side, on a processor and on a GPU: on a processor their activations stay in its cache. (Of 64,
+128 and 256 none is faster on an AMD EPYC; on an Intel Xeon 256 took a quarter longer.)"""
+
+LOGITS = 1 << 28
+"""Numbers that the logits of all steps may be on a GPU: a gigabyte."""
 
 
 def lines_at_once(model: LatentTextModel) -> int:
     """Sequences that are best read side by side where the model is."""
-    return AT_ONCE.get(model.device.type, AT_ONCE["cpu"])
+    return FEW if model.device.type == "cpu" else max(FEW, min(MANY, lines_held(model)))
+
+
+def lines_held(model: LatentTextModel) -> int:
+    """Sequences whose logits a GPU is to hold at once."""
+    return LOGITS // (model.max_tokens * model.decoder.emitter.vocabulary)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import final
@@ -21,18 +20,39 @@ class Recorder(ABC):
 
 
 @final
-class CudaRecorder(Recorder):
-    """CUDA graphs (`torch.cuda.CUDAGraph`) that share their memory: one runs at a time."""
+class RecordingError(RuntimeError):
+    """Work that waits for the device, or for which it has no recording."""
 
-    def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
+
+@final
+class CudaRecorder(Recorder):
+    """CUDA graphs (`torch.cuda.CUDAGraph`) of one device that share their memory: one runs at a time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        with torch.cuda.device(device):
+            self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        """Capture the work; noise goes on from replay to replay, for the device's generator belongs to every graph."""
+        """Capture the work; noise goes on from replay to replay, for the device's generator belongs to every graph.
+
+        Raises:
+            RecordingError: it cannot be captured; what it has changed of its own is in no known state.
+        """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            result = work()
-        return graph.replay, result
+        try:
+            with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                result = work()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise RecordingError(str(error).splitlines()[0]) from error
+
+        def replay() -> None:
+            with torch.cuda.device(self._device):
+                graph.replay()
+
+        return replay, result
 
 
 @final
@@ -52,13 +72,13 @@ class Recordings:
     Args:
         recorder: how work is recorded.
         eager_first: times that work of a key runs as it comes.
-        most: keys that are recorded; what comes later runs as it comes.
+        most: keys that are remembered, recorded or not; beyond, the one that was not run for the longest is forgotten.
     """
 
     def __init__(self, recorder: Recorder, eager_first: int, most: int) -> None:
         self._recorder, self._eager_first, self._most = recorder, eager_first, most
-        self._runs: Counter[Hashable] = Counter()
-        self._known: dict[Hashable, _Recording] = {}
+        self._known: dict[Hashable, _Recording | int] = {}
+        """A recording, or how often work of a key has run without one; the latest last."""
 
     def run(self, key: Hashable, work: Callable[..., Tensor], *given: Tensor) -> Tensor:
         """`work(*given)`; the result holds until the next run.
@@ -66,14 +86,20 @@ class Recordings:
         The key says all that decides what the work is, the shapes of what is given too: only their numbers may change under it, and
         those of memory that the work reads or writes in place.
         """
-        if key not in self._known:
-            self._runs[key] += 1
-            if self._runs[key] <= self._eager_first or len(self._known) == self._most:
-                return work(*given)
+        known = self._known.pop(key, 0)
+        if isinstance(known, int) and known < self._eager_first:
+            self._remember(key, known + 1)
+            return work(*given)
+        if isinstance(known, int):
             own = tuple(each.clone() for each in given)
-            self._known[key] = _Recording(own, *self._recorder.record(lambda: work(*own)))
-        recording = self._known[key]
-        for own_part, part in zip(recording.given, given, strict=True):
+            known = _Recording(own, *self._recorder.record(lambda: work(*own)))
+        self._remember(key, known)
+        for own_part, part in zip(known.given, given, strict=True):
             own_part.copy_(part)
-        recording.replay()
-        return recording.result
+        known.replay()
+        return known.result
+
+    def _remember(self, key: Hashable, known: _Recording | int) -> None:
+        self._known[key] = known
+        if len(self._known) > self._most:
+            del self._known[next(iter(self._known))]

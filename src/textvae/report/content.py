@@ -101,11 +101,14 @@ def tell(
     """
     if vae.folder is None:
         raise ConfigError(f"{name} lies in no folder: train it with out=..., or load it from its folder")
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", UserWarning)
-        measured = vae.measure(corpus, split=split, importance_samples=importance_samples, column=column, seed=seed, progress=progress)
-    for one in told:  # the page keeps them, and whoever writes it hears of them
-        warnings.warn(one.message, one.category, stacklevel=2)
+    told: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", UserWarning)
+            measured = vae.measure(corpus, split=split, importance_samples=importance_samples, column=column, seed=seed, progress=progress)
+    finally:
+        for one in told:  # the page keeps them, and whoever writes it hears of them
+            warnings.warn(one.message, one.category, stacklevel=2)
     lines = list(measured.lines)
     latent, ends = bool(vae.model.latents.shapes), list(dict.fromkeys(lines))[:2]
     history, planned = MetricsLog(vae.folder.path / METRICS).read(), vae.folder.load()[0].steps

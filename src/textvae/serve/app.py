@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -51,8 +51,8 @@ def application(explorer: Explorer, host: str) -> Any:
         from starlette.routing import Route
     html = files("textvae.serve").joinpath("page.html").read_text(encoding="utf-8")
 
-    def refused(message: str, status: int) -> Response:
-        return JSONResponse({"error": message}, status_code=status, headers=HEADERS)
+    def refused(message: str, status: int, more: Mapping[str, str] | None = None) -> Response:
+        return JSONResponse({"error": message}, status_code=status, headers={**HEADERS, **(more or {})})
 
     async def page(request: Request) -> Response:
         foreign = _foreign(request, host)
@@ -74,7 +74,8 @@ def application(explorer: Explorer, host: str) -> Any:
 
     async def misdirected(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return refused(f"there is nothing at {request.method} {request.url.path}: ask by POST /api/sample and its like", error.status_code)
+        told = f"{request.method} {request.url.path} is no question: the page is at GET /, questions at POST /api/sample and its like"
+        return refused(told, error.status_code, error.headers)
 
     routes = [Route("/", page), Route("/api/{way}", ask, methods=["POST"])]
     return Starlette(routes=routes, exception_handlers={HTTPException: misdirected, Exception: defect})

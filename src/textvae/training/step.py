@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from textvae.config import TrainingSettings, require
-from textvae.nn.recording import CudaRecorder, Recorder, Recordings
+from textvae.errors import TrainingError
+from textvae.nn.recording import CudaRecorder, Recorder, RecordingError, Recordings
 from textvae.training.adam import Adam
 from textvae.training.engine import Engine
 
 EAGER_FIRST = 3
 """Steps of a shape before it is recorded: the optimizer makes its slots outside of a recording."""
 
-MOST = 24
-"""Shapes that are recorded: more than a corpus has widths."""
+MOST = 40
+"""Shapes whose recordings are kept: more than a corpus has widths, each full and cut short by an epoch's end."""
 
 
 class Step(ABC):
@@ -66,7 +67,13 @@ class RecordedStep(Step):
         """Replay the shape's recording; eager while there is none."""
         self._beta.fill_(beta)
         self._learning_rate.fill_(learning_rate)
-        return self._recordings.run(tokens.shape, self._taken, tokens)
+        try:
+            return self._recordings.run(tokens.shape, self._taken, tokens)
+        except RecordingError as error:
+            raise TrainingError(
+                f"this model's step cannot be recorded ({error}): train a new run with --training.graphs=false, or let no part of it "
+                "wait for the GPU"
+            ) from error
 
     def _taken(self, tokens: Tensor) -> Tensor:
         return self._eager.take(tokens, self._beta, self._learning_rate)
@@ -92,4 +99,4 @@ def step_for(settings: TrainingSettings, engine: Engine, optimizer: Adam) -> Ste
             not recorded or engine.world == 1,
             f"training.graphs records the steps of one process, and there are {engine.world}: leave it out",
         )
-    return RecordedStep(eager, CudaRecorder(), engine.device) if recorded else eager
+    return RecordedStep(eager, CudaRecorder(engine.device), engine.device) if recorded else eager

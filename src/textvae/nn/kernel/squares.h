@@ -33,6 +33,9 @@ inline bool squares_allowed() {
     return syscall(SYS_arch_prctl, ASK, TILE_DATA) == 0;
 }
 
+// Compilers do not know what memory the instructions of matrix registers read and write: here all of it is as the source says.
+inline void settle() { __asm__ volatile("" ::: "memory"); }
+
 // A thread's matrix registers, all of them full squares of 16 rows by 64 bytes, while it walks.
 struct MatrixRegisters {
     MatrixRegisters() {
@@ -42,6 +45,7 @@ struct MatrixRegisters {
             std::uint8_t rows[16] = {};
         } shape;
         for (int i = 0; i < 8; ++i) shape.bytes[i] = 64, shape.rows[i] = SIDE;
+        settle();
         _tile_loadconfig(&shape);
     }
     ~MatrixRegisters() { _tile_release(); }
@@ -77,6 +81,7 @@ inline void add_squares(const Words& at) {
 template <int N, bool BOTH_ROWS, bool BOTH_COLUMNS>
 inline void multiply_some(float* sums, Words at, index depth, const half* rest, const half* ahead, index pace, bool fresh) {
     constexpr index ROW = N * LANES, VECTOR = LANES * WORD<half>, LINE = 64 / index{sizeof(half)};
+    settle();
     if (fresh) {
         _tile_zero(0);
         _tile_zero(1);
@@ -98,12 +103,14 @@ inline void multiply_some(float* sums, Words at, index depth, const half* rest, 
         for (index word = 0; word < depth - k; ++word)
             for (index n = 0; n <= index{BOTH_COLUMNS}; ++n)
                 __builtin_memcpy(weights + word * 2 * VECTOR + n * VECTOR, at.right + word * N * VECTOR + n * VECTOR, VECTOR * sizeof(half));
+        settle();
         add_squares<BOTH_ROWS, BOTH_COLUMNS>({rest, 64, weights, 2 * VECTOR * index{sizeof(half)}});
     }
     _tile_stored(0, sums, ROW * 4);
     if constexpr (BOTH_COLUMNS) _tile_stored(1, sums + LANES, ROW * 4);
     if constexpr (BOTH_ROWS) _tile_stored(2, sums + SIDE * ROW, ROW * 4);
     if constexpr (BOTH_ROWS && BOTH_COLUMNS) _tile_stored(3, sums + SIDE * ROW + LANES, ROW * 4);
+    settle();
 }
 
 template <int N, bool BOTH_ROWS>
