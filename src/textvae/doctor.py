@@ -15,10 +15,12 @@ def examine() -> dict[str, Any]:
     """All findings, plain data. Compiles the kernel if it was not yet."""
     import torch
 
+    from textvae.config import TrainingSettings
     from textvae.nn.kernel.compiling import kernel, kernel_folder
-    from textvae.training.engine import computes_bf16
+    from textvae.training.engine import chosen_device, chosen_precision, computes_bf16
 
-    found = kernel()
+    found, unasked = kernel(), TrainingSettings()
+    device = chosen_device(unasked)
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -31,6 +33,8 @@ def examine() -> dict[str, Any]:
         "kernel_reason": found.reason,
         "kernel_path": str(found.path) if found.path else None,
         "kernel_cache": str(kernel_folder()),
+        "trains_on": device,
+        "trains_in": chosen_precision(unasked, device),
         "devices": ["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))],
     }
 
@@ -52,4 +56,5 @@ def report(findings: dict[str, Any]) -> list[tuple[str, str]]:
         ("kernel", ("" if there else "absent: ") + findings["kernel_reason"]),
         ("kernel's cache", findings["kernel_path"] or findings["kernel_cache"]),
         ("devices", ", ".join(findings["devices"])),
+        ("training", f"by default on {findings['trains_on']}, {findings['trains_in']}"),
     ]

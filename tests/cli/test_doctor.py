@@ -7,7 +7,9 @@ import re
 
 import pytest
 
+from textvae.config import TrainingSettings
 from textvae.doctor import examine, report
+from textvae.training.engine import chosen_precision
 
 from .conftest import Command
 
@@ -19,6 +21,7 @@ def test_it_says_which_path_runs(textvae: Command) -> None:
     assert int(rows["threads"]) >= 1
     assert rows["layers"].startswith(("the compiled kernel", "torch's nn.LSTM"))
     assert rows["devices"].startswith("cpu")
+    assert re.fullmatch("by default on (cpu|cuda), (32-true|bf16-mixed)", rows["training"])
 
 
 def test_switched_off_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,4 +36,5 @@ def test_json_is_one_object(textvae: Command) -> None:
     assert found["torch"][0].isdigit()
     assert isinstance(found["kernel"], bool)
     assert isinstance(found["kernel_bf16"], bool)
+    assert found["trains_in"] == chosen_precision(TrainingSettings(), found["trains_on"])
     assert (found["kernel_path"] is not None) == found["kernel"]
