@@ -33,7 +33,8 @@ PARTS = {
     "training": (
         "A training step",
         "Every preset at its own sizes: forward, loss, backward, clipping, optimizer. `ratio` is the time of the same step with "
-        "`TEXTVAE_KERNEL=off` over ours. `Gop` are the operations of the step's products, as torch counts them.",
+        "`TEXTVAE_KERNEL=off` over ours; `nn.LSTM_ms` is forward and backward of one plain layer of the decoder's width. `Gop` "
+        "are the operations of the step's products, as torch counts them.",
     ),
     "sampling": (
         "Sampling",
@@ -41,12 +42,17 @@ PARTS = {
         "in the kernel beside itself step by step (`stepwise_ms`), as it runs without a compiler. `GF/s` counts the products that no way "
         "of sampling can do without.",
     ),
-    "pipeline": ("Around training", "Reading, batches, evaluation, encoding and start-up, each beside what one writes first."),
+    "pipeline": (
+        "Around training",
+        "Reading, batches, evaluation, encoding and start-up, each beside what one writes first. Batches are cut no faster than "
+        "random ones, "
+        "and hold an eighth of their padding; encoding is as fast as the plain way.",
+    ),
     "whole": (
         "A whole training",
         "`share` is what of a step's time goes into the compiled kernel and torch's matrix products; the rest is Python, dispatch and "
-        "passes over memory, which long lines hide. `adds` is what batches, schedules, means, averages, progress and checkpoints add to "
-        "bare steps.",
+        "passes over memory, which long lines hide. `adds` is what batches, schedules, means, averages, progress and a share of the "
+        "checkpoints add to bare steps: the median of the rounds' own ratios.",
     ),
     "growth": (
         "How a step grows",
@@ -55,7 +61,8 @@ PARTS = {
     ),
     "quality": (
         "Time to quality",
-        "`best/tweets/hybrid-dense` on the study's tweets of fewer than 32 characters. The study's best printed row says -65.",
+        "`best/tweets/hybrid-dense` on the study's tweets of fewer than 32 characters. The study's best printed row says -65. "
+        "`from_command` counts from the start of the process.",
     ),
     "quality-bf16": ("Time to quality in bf16", "The same on two cores of a processor with matrix registers."),
     "gpu": (
@@ -77,8 +84,9 @@ With B lines of T symbols, an input of I numbers a step, H units and G gates (4 
 operations forward and backward, the output layer 6 B T H V, a convolution of kernel k from C to C' channels 6 B S k C C' at its S
 positions, and a rung 6 B of its layers' weights. All of it grows in proportion to B and T; what does not is a product's start and
 the optimizer, which moves 28 bytes a weight. A layer's memory is 4 B T (5 H + I) bytes until backward, the logits'
-4 B T V. At the sizes of the presets the products bound the time: the picture shows a step's time against its operations, and the
-line is the rate of a large square product on the same thread.
+4 B T V. The products do not bound the time alone: the presets do them at 30% to 74% of the rate of a large
+square product on the same thread (half of them above 61%), which is the line of the picture; the rest are passes over memory, dispatch and
+Python.
 """
 
 
@@ -88,7 +96,12 @@ def main() -> None:
     found = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
     if not found:
         raise SystemExit(f"{FIGURES} holds no figures: run make bench")
-    lines = ["# Speed, as measured\n", "Written by `make bench`; medians, the sides of a ratio taking turns in one process.\n"]
+    lines = [
+        "# Speed, as measured\n",
+        "Written by `make bench`; medians, the sides of a ratio taking turns in one process. `ratio` is of the medians, `middle_half` "
+        "the middle half of the rounds' own ratios: on a machine shared with others the one may lie outside the other, and rows of "
+        "different minutes compare less well than the sides of one row.\n",
+    ]
     for name, told in found.items():
         title, about = PARTS[name]
         machine = ", ".join(f"{key} {value}" for key, value in told["machine"].items())

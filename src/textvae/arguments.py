@@ -35,5 +35,9 @@ def check_tables(settings: Mapping[str, Any]) -> None:
     """Raise `ConfigError` for a keyword that is no table of settings: of another name, or with a lone value."""
     for name, value in settings.items():
         said = "settings come in tables, such as training={'minutes': 10}"
+        table, _, key = name.partition(".")
+        require(
+            not (key and table in TABLES), f"unknown argument {name}: settings come in tables, this one as {table}={{'{key}': {value!r}}}"
+        )
         require(name in TABLES, f"unknown argument {name}: {said}.{did_you_mean(name, TABLES)}")
         require(isinstance(value, Mapping), f"{name} is {value!r}: {said}")

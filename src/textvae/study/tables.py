@@ -72,7 +72,8 @@ class Table:
         for row in self.rows:
             if row.name == name:
                 return row
-        raise ConfigError(f"{self.name} has no row {name!r}.{did_you_mean(name, [row.name for row in self.rows])}")
+        several = " Give --rows once for each." if "," in name else ""
+        raise ConfigError(f"{self.name} has no row {name!r}.{several}{did_you_mean(name, [row.name for row in self.rows])}")
 
 
 SMOKE: Changes = {"corpus": {"draws": 2_000, "held_out_draws": 300}, "training": {"steps": 60}}
