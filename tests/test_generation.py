@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from itertools import product
 
@@ -15,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from textvae import generation
 from textvae.architectures import find_architecture
 from textvae.data.tokenizers import ByteTokenizer, WordTokenizer
 from textvae.data.tokens import EOS, UNK, TokenTable
@@ -34,7 +32,6 @@ from textvae.generation import (
 )
 from textvae.latent_vectors import bottom_of, encode, flatten_latents, interpolate_linear, interpolate_spherical, latent_width
 from textvae.model.text_model import LatentTextModel
-from textvae.nn.recording import Recorder
 from textvae.parts import ConvolutionSettings, LadderSettings, LatentSettings, RecurrentDecoderSettings
 
 FAMILIES = ["rnn", "self-fed", "map", "cnn", "hybrid", "ladder", "ladder-cnn", "ladder-rnn", "lm"]
@@ -260,56 +257,6 @@ def test_a_seed_gives_the_same_strings_whatever_comes_behind() -> None:
     np.testing.assert_array_equal(drawn(ROWS + 50, 1), drawn(ROWS + 50, 1))
     np.testing.assert_array_equal(drawn(ROWS + 50, 1)[:30], drawn(30, 1))
     assert (drawn(30, 1) != drawn(30, 2)).any()
-
-
-class Again(Recorder):
-    """Does what a recording on a GPU does, slowly: reads and writes the same memory every time."""
-
-    recorded = 0
-
-    def __init__(self, device: torch.device) -> None:
-        pass
-
-    def record(self, work: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
-        Again.recorded += 1
-        result = torch.zeros_like(work())
-
-        def replay() -> None:
-            result.copy_(work())
-
-        return replay, result
-
-
-@pytest.mark.parametrize("kind", ["rnn", "cnn", "self-fed", "lm", "ladder-cnn"])
-def test_recorded_decoding_follows_z_the_noise_and_the_weights(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU, where decoding is recorded at its second use; weights are trained on in place, or moved."""
-    model = tiny(kind, vocabulary=9, max_tokens=8)
-    once = generation._emit
-    monkeypatch.setattr(generation, "CudaRecorder", Again)
-    monkeypatch.setattr(Again, "recorded", 0)
-
-    def agree(seed: int) -> None:
-        z, found = latents(model, 40, seed), []
-        for way in (once, generation._recorded):
-            monkeypatch.setattr(generation, "_emit", way)
-            noise = torch.Generator().manual_seed(seed)
-            found.append((decode_greedy(model, z), decode_sampled(model, z, Sampling(top_p=0.9), noise)))
-        np.testing.assert_array_equal(*(one[0] for one in found))
-        assert (padded(found[0][1], 8) == padded(found[1][1], 8)).all(1).mean() > 0.9  # but for rounding, by the kernel and by torch
-
-    for seed in range(3):
-        agree(seed)
-    assert Again.recorded == 2  # a greedy and a sampled one
-    with torch.no_grad():
-        for parameter in model.decoder.parameters():
-            parameter.mul_(0.7)
-    agree(3)
-    assert Again.recorded == 2
-    for parameter in model.decoder.parameters():
-        parameter.data = parameter.data.clone()
-    for seed in range(4, 7):
-        agree(seed)
-    assert Again.recorded == 4
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""Decoding that is recorded, as on a GPU, is decoding; the recorder of these tests, for any machine, does the work again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from textvae import generation
+from textvae.architectures import find_architecture
+from textvae.generation import Sampling, decode_greedy, decode_sampled, prior_latents
+from textvae.nn.recording import Recorder
+
+
+def padded(tokens: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(tokens, ((0, 0), (0, width - tokens.shape[1])))
+
+
+class Again(Recorder):
+    """Does what a recording on a GPU does, slowly: reads and writes the same memory every time."""
+
+    recorded = 0
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def record(self, work: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
+        Again.recorded += 1
+        result = torch.zeros_like(work())
+
+        def replay() -> None:
+            result.copy_(work())
+
+        return replay, result
+
+
+@pytest.mark.parametrize("architecture", ["rnn", "cnn", "lm", "ladder-cnn"])
+def test_recorded_decoding_follows_z_the_noise_and_the_weights(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where decoding is recorded at its second use; weights are trained on in place, or moved."""
+    torch.manual_seed(0)
+    family = find_architecture(architecture)
+    model = family.build(family.settings(), 9, 8)
+    once = generation._emit
+    monkeypatch.setattr(generation, "CudaRecorder", Again)
+    monkeypatch.setattr(Again, "recorded", 0)
+
+    def agree(seed: int) -> None:
+        z, found = 3 * prior_latents(model, 40, generator=torch.Generator().manual_seed(seed)), []
+        for way in (once, generation._recorded):
+            monkeypatch.setattr(generation, "_emit", way)
+            noise = torch.Generator().manual_seed(seed)
+            found.append((decode_greedy(model, z), decode_sampled(model, z, Sampling(top_p=0.9), noise)))
+        np.testing.assert_array_equal(*(one[0] for one in found))
+        assert (padded(found[0][1], 8) == padded(found[1][1], 8)).all(1).mean() > 0.9  # but for rounding, by the kernel and by torch
+
+    for seed in range(3):
+        agree(seed)
+    assert Again.recorded == 2  # a greedy and a sampled one
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.mul_(0.7)
+    agree(3)
+    assert Again.recorded == 2
+    for parameter in model.decoder.parameters():
+        parameter.data = parameter.data.clone()
+    for seed in range(4, 7):
+        agree(seed)
+    assert Again.recorded == 4
