@@ -10,7 +10,8 @@ import torch
 
 from textvae import generation
 from textvae.architectures import find_architecture
-from textvae.generation import Sampling, decode_greedy, decode_sampled, prior_latents
+from textvae.generation import Sampling, decode_greedy, decode_sampled, prior_latents, rows_at_once
+from textvae.model.inference import lines_at_once
 from textvae.nn.recording import Recorder
 
 
@@ -68,3 +69,15 @@ def test_recorded_decoding_follows_z_the_noise_and_the_weights(architecture: str
     for seed in range(4, 7):
         agree(seed)
     assert Again.recorded == 4
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "steps", "lines", "rows"), [(84, 32, 2_048, 4_096), (50_000, 100, 64, 671), (300, 1_000, 894, 4_096)]
+)
+def test_what_a_gpu_holds_at_once_is_bounded_by_symbols_and_steps(vocabulary: int, steps: int, lines: int, rows: int) -> None:
+    """A gigabyte of logits, 2^28 numbers; of probabilities 2^25. A device that is no processor stands for a GPU."""
+    family = find_architecture("lm")
+    model = family.build(family.settings(), vocabulary, steps)
+    assert (lines_at_once(model), rows_at_once(model)) == (64, 256)
+    model = model.to("meta")
+    assert (lines_at_once(model), rows_at_once(model)) == (lines, rows)
