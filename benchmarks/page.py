@@ -70,7 +70,8 @@ PARTS = {
         "Whole training steps with everything launched as it comes in fp32 and bf16, and recorded in bf16 (CUDA graphs, the default); "
         "`share` is of the rate of a large bf16 product in the same run, which models this small do not come near. Sampling is 32 "
         "symbols a sequence by the loop that one writes first, and by ours, recorded; evaluation the importance bound by how many tokens "
-        "are held at once (200,000 by default); `adds` as above. fp32 is true fp32, without TF32; the naive loop has TF32.",
+        "are held at once (200,000 by default); `adds` as above. fp32 is true fp32, without TF32; the naive loop has TF32. "
+        "How recordings are kept and how memory is bounded was changed after this commit, and has not run on a GPU since.",
     ),
     "quality-gpu": ("Time to quality on a GPU", "The same, with no flag but the corpus and the preset."),
 }

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import final
+from typing import Any, final
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -206,7 +206,7 @@ def _recorded(model: LatentTextModel, z: Tensor, choice: Choice, pick: Pick) -> 
         return _walk(model, model.decoder.expander(z), z, now, pick, to_the_end=True)
 
     given = (z,) if choice.uniform is None else (z, choice.uniform)
-    weights = tuple(part.data_ptr() for part in model.decoder.parameters())
+    weights = (z.device, *(part.data_ptr() for part in model.decoder.parameters()))
     with _ONE_CALLER:
         known = _RECORDINGS.get(model)
         if known is None or known[0] != weights:  # new, or moved since
@@ -217,7 +217,7 @@ def _recorded(model: LatentTextModel, z: Tensor, choice: Choice, pick: Pick) -> 
             return work(*given)
 
 
-_RECORDINGS: WeakKeyDictionary[LatentTextModel, tuple[tuple[int, ...], Recordings]] = WeakKeyDictionary()
+_RECORDINGS: WeakKeyDictionary[LatentTextModel, tuple[tuple[Any, ...], Recordings]] = WeakKeyDictionary()
 """How models on a GPU decode, once it is recorded; and where the weights lie that it reads."""
 
 _ONE_CALLER = Lock()

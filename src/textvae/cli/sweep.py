@@ -16,7 +16,8 @@ from textvae.errors import RunError
 from textvae.study.sweep.space import Goal
 
 if TYPE_CHECKING:
-    from textvae.study.sweep.search import Found
+    from textvae.study.sweep.base import Base
+    from textvae.study.sweep.search import Found, Sweep
 
 SEED_HELP = "Of the search. A trial's own is --training.seed, the same for all. [default: 0]"
 
@@ -68,21 +69,29 @@ def sweep(
     """
     from textvae.study.sweep.base import Base
     from textvae.study.sweep.figure import check_figure
-    from textvae.study.sweep.search import Sweep, search
+    from textvae.study.sweep.search import search
 
     if plot is not None:
         check_figure(plot)
     base = Base(corpus=corpus, preset=preset, config=config, flags=given(flags))
-    asked = Sweep.begun(storage) if base == Base() and space is None else None
-    if asked is None and base == Base():
-        raise RunError(f"{storage} holds no sweep to go on with, and no corpus is named to begin one: check --storage, or name a corpus")
-    asked = asked or Sweep(base=base, storage=storage, space=space)
+    asked = _asked(base, storage, space)
     asked = replace(asked, goal=goal or asked.goal, runs=runs or asked.runs, seed=asked.seed if seed is None else seed)
     try:
         found = search(asked, trials)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; the trials that are over are kept in {storage}: give the same command to go on") from None
     _tell(found, json, plot)
+
+
+def _asked(base: Base, storage: Path, space: Path | None) -> Sweep:
+    """A sweep to begin, or where nothing says of what, the one that the storage holds."""
+    from textvae.study.sweep.base import Base
+    from textvae.study.sweep.search import Sweep
+
+    asked = Sweep.begun(storage) if base == Base() and space is None else None
+    if asked is None and base == Base():
+        raise RunError(f"{storage} holds no sweep to go on with, and no corpus is named to begin one: check --storage, or name a corpus")
+    return asked or Sweep(base=base, storage=storage, space=space)
 
 
 def _tell(found: Found, json: bool, plot: Path | None) -> None:

@@ -101,8 +101,8 @@ void share(index rows, index threads, const Work& work) {
     work(0, rows);
 }
 
-// A cell says what a tile starts from (`enter`; zeros where `fresh`), where its sum stands when a chunk of the depth is done (`leave`), and which
-// memory it will want by then (`prefetch`). Its depth, counted in words, is walked in chunks from k to `chunk(t, k)`.
+// A cell says what a tile starts from (`enter`; zeros where `fresh`), where its sum stands when a chunk of the depth is done
+// (`leave`), and which memory it will want by then (`prefetch`). Its depth, counted in words, is walked in chunks from k to `chunk(t, k)`.
 template <int M, class Cell>
 inline void run_tile(const Cell& cell, index rows, index t, index row, index panel, index k, index end, index lead, index pace) {
     if constexpr (M > 1) {
