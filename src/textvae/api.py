@@ -225,7 +225,8 @@ class TextVAE:
     ) -> Measured:
         settings = self._corpus_to_measure(corpus, column)
         found = load_lines(settings, split, self.settings.training.seed)
-        fitted, told = fit_split(split, found.lines, self.tokenizer, settings, self.max_length, fixed=True)
+        encoded = self.tokenizer.encode(found.lines)
+        fitted, told = fit_split(split, found.lines, encoded, self.tokenizer, settings, self.max_length, fixed=True)
         for notice in (*found.notices, *told, *training_lines_told(settings, split, self.settings)):
             warnings.warn(notice, stacklevel=3)  # of who called what calls this
         if not fitted.lines:

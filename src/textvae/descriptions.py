@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any, final, get_type_hints
 
 from textvae.architectures import architectures
@@ -44,16 +46,24 @@ class ModelSetting:
         return next((one.help for one in self.described if one.help), "")
 
 
-def describe(cls: type, prefix: str) -> list[Described]:
+@cache
+def field_types(cls: type) -> Mapping[str, Any]:
+    """The type of every field of a settings dataclass, resolved: each is compiled from its text, so once a class."""
+    return MappingProxyType(get_type_hints(cls))
+
+
+@cache
+def describe(cls: type, prefix: str) -> tuple[Described, ...]:
     """Describe every setting of a settings dataclass, nested ones in turn, in the order of its source."""
     described: list[Described] = []
-    hints = get_type_hints(cls)
+    hints = field_types(cls)
     defaults = cls()
     for field in fields(cls):
         name, hint = f"{prefix}.{field.name}", hints[field.name]
         if is_dataclass(hint):
             default = getattr(defaults, field.name)
-            inner = {one.name: one for one in describe(type(default), name)}
+            kind: type = type(default)
+            inner = {one.name: one for one in describe(kind, name)}
             described += [
                 Described(name=key, type=one.type, default=_at(default, key.removeprefix(f"{name}.")), help=one.help)
                 for key, one in inner.items()
@@ -61,7 +71,7 @@ def describe(cls: type, prefix: str) -> list[Described]:
         else:
             help_text = _docstrings(cls).get(field.name, "")
             described.append(Described(name=name, type=hint, default=getattr(defaults, field.name), help=help_text))
-    return described
+    return tuple(described)
 
 
 def model_fields() -> dict[str, ModelSetting]:

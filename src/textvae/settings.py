@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, final, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, final, get_args, get_origin
 
 from textvae.architectures import architectures, find_architecture
 from textvae.config import CorpusSettings, ObjectiveSettings, TrainingSettings
-from textvae.descriptions import model_fields
+from textvae.descriptions import field_types, model_fields
 from textvae.errors import ConfigError, did_you_mean
 from textvae.layering import SETTINGS, layered, load_config_file
 from textvae.presets import load_preset
@@ -121,7 +121,8 @@ def _built(base: Any, table: Any, path: str, problems: list[str]) -> Any:
         problems.append(_unexpected(path, table, "a table"))
         return None
     before = len(problems)
-    hints = get_type_hints(type(base))
+    kind: type = type(base)
+    hints = field_types(kind)
     names = [field.name for field in fields(base)]
     problems += [f"unknown setting {path}.{key}.{_hint(path, str(key), names)}" for key in table if key not in names]
     values = {}

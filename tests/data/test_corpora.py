@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from textvae.config import CorpusSettings
 from textvae.data.batches import BucketedBatches
-from textvae.data.corpora import Prepared, built_in, fit_length, load_corpus, load_lines, prepare
+from textvae.data.corpora import Fitted, Prepared, built_in, fit_length, load_corpus, load_lines, prepare
 from textvae.data.corpus import Corpus, fill_empty_splits, split_by_hash
 from textvae.data.sources.source import Source
-from textvae.data.tokenizers import ByteTokenizer, CharacterTokenizer
+from textvae.data.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer
 from textvae.errors import CorpusError
 
 SPLITS = ("train", "valid", "test")
@@ -52,6 +52,10 @@ def corpus_of(train: list[str], valid: list[str] | None = None, test: list[str] 
 
 def settings(**given: Any) -> CorpusSettings:
     return CorpusSettings(**given)
+
+
+def fitted_to(lines: list[str], tokenizer: Tokenizer, max_length: int, **given: Any) -> Fitted:
+    return fit_length(lines, tokenizer.encode(lines), tokenizer, settings(**given), max_length)
 
 
 def assert_aligned(prepared: Prepared) -> None:
@@ -213,21 +217,21 @@ def test_a_file_with_the_name_of_a_built_in(tmp_path, monkeypatch):
 
 
 def test_long_lines_are_left_out():
-    fitted = fit_length(["abc", "", "abcd", "ab"], CharacterTokenizer("abcd"), settings(), max_length=3)
+    fitted = fitted_to(["abc", "", "abcd", "ab"], CharacterTokenizer("abcd"), 3)
     assert fitted.lines == ["abc", "", "ab"]
     assert fitted.table.lengths.tolist() == [4, 1, 3]
     assert (fitted.too_long, fitted.longest) == (1, 4)
 
 
 def test_long_lines_are_cut():
-    fitted = fit_length(["abc", "", "abcd", "ab"], CharacterTokenizer("abcd"), settings(long_lines="cut"), max_length=2)
+    fitted = fitted_to(["abc", "", "abcd", "ab"], CharacterTokenizer("abcd"), 2, long_lines="cut")
     assert fitted.lines == ["ab", "", "ab", "ab"]
     assert fitted.table.lengths.tolist() == [3, 1, 3, 3]
     assert fitted.too_long == 2
 
 
 def test_a_character_cut_in_its_bytes_shows():
-    fitted = fit_length(["aé"], ByteTokenizer(), settings(long_lines="cut"), max_length=2)
+    fitted = fitted_to(["aé"], ByteTokenizer(), 2, long_lines="cut")
     assert fitted.lines == ["a\N{REPLACEMENT CHARACTER}"]
 
 

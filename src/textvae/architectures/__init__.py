@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
@@ -50,9 +51,15 @@ def architecture(name: str, settings: type, summary: str, latents: tuple[str, ..
 
 def architectures() -> Mapping[str, Architecture]:
     """Every architecture by name, in alphabetical order."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    _import_files(tuple(__path__))
     return MappingProxyType(dict(sorted(_registry.items())))
+
+
+@cache
+def _import_files(folders: tuple[str, ...]) -> None:
+    """Import every module of some folders, which registers what it decorates; a folder is read once a process."""
+    for module in pkgutil.iter_modules(folders):
+        importlib.import_module(f"{__name__}.{module.name}")
 
 
 def find_architecture(name: str) -> Architecture:

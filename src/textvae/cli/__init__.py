@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from textvae.heap import collect_seldom, keep_freed_memory
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (by default this process's own) and return its exit code: 0, 2 for a user's mistake, or 1."""
+    collect_seldom()
     try:
         from textvae.cli.commands import app
         from textvae.cli.mistakes import exit_code
         from textvae.cli.output import notes
-        from textvae.heap import keep_freed_memory
     except KeyboardInterrupt:  # what tells of one is not imported yet
         print("textvae: interrupted", file=sys.stderr)
         return 1

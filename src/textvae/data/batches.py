@@ -101,9 +101,10 @@ class BucketedBatches:
             table = self._table_of_epoch if isinstance(self._table_of_epoch, TokenTable) else self._table_of_epoch(epoch)
             if len(table) < self._world:
                 raise ConfigError(f"training.devices is {self._world}: must be at most {len(table)}, the training sequences of an epoch")
-            batches = self._plan(table.lengths, np.random.default_rng([self._seed, epoch]))
-            t_max = self._t_max or int(table.lengths.max())
-            widths = [_width(int(table.lengths[rows].max()), t_max) for rows in batches]
+            lengths = table.lengths
+            batches = self._plan(lengths, np.random.default_rng([self._seed, epoch]))
+            t_max = self._t_max or int(lengths.max())
+            widths = [_width(int(lengths[rows].max()), t_max) for rows in batches]
             self._latest = _Epoch(epoch, table, batches, widths)
         return self._latest
 
@@ -127,9 +128,10 @@ def in_order(table: TokenTable, batch_size: int, t_max: int | None = None) -> It
     """
     lengths = table.lengths
     order = np.argsort(lengths, kind="stable")
+    t_max = t_max or int(lengths.max(initial=1))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        yield rows, table.take(rows, _width(int(lengths[rows].max()), t_max or int(lengths.max())))
+        yield rows, table.take(rows, _width(int(lengths[rows].max()), t_max))
 
 
 def _width(longest: int, t_max: int) -> int:

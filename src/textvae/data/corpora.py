@@ -171,12 +171,11 @@ class Fitted:
     """Tokens of the longest line before that, without `EOS`."""
 
 
-def fit_length(lines: Sequence[str], tokenizer: Tokenizer, settings: CorpusSettings, max_length: int) -> Fitted:
-    """Tokenise lines; leave out or cut those over `max_length` tokens (without `EOS`), as `settings.long_lines` says.
+def fit_length(lines: Sequence[str], table: TokenTable, tokenizer: Tokenizer, settings: CorpusSettings, max_length: int) -> Fitted:
+    """Leave out or cut lines over `max_length` tokens (without `EOS`), as `settings.long_lines` says; `table` holds their tokens.
 
     A cut line's text is what its tokens decode to. The caller reports `too_long`.
     """
-    table = tokenizer.encode(lines)
     bodies = table.lengths - 1
     longest = int(bodies.max(initial=0))
     over = np.flatnonzero(bodies > max_length)
@@ -225,7 +224,8 @@ class Prepared:
         """
         if self.corpus.source is None or epoch == 0:
             return self.tables["train"]
-        fitted = fit_length(self.corpus.training_lines(epoch), self.tokenizer, self.settings, self.max_length)
+        lines = self.corpus.training_lines(epoch)
+        fitted = fit_length(lines, self.tokenizer.encode(lines), self.tokenizer, self.settings, self.max_length)
         if fitted.too_long and not self._long_draw_told:
             self._long_draw_told = True
             told = _long_lines_notice(f"training draws of epoch {epoch}", fitted, self.settings, self.max_length, self.fixed)
@@ -245,15 +245,15 @@ def prepare(corpus: Corpus, settings: CorpusSettings, tokenizer: Tokenizer | Non
         CorpusError: no training line is left, or the lines hold no symbol.
         ConfigError: the tokenizer's settings are out of range.
     """
-    first = lines_to_fit(corpus)
     fixed = tokenizer is not None
     if tokenizer is None:
-        tokenizer = fit_tokenizer(first, settings)
-    max_length = max_length or settings.max_length or min(_longest(corpus.source, first, tokenizer), LONGEST_BY_DEFAULT)
+        tokenizer = fit_tokenizer(lines_to_fit(corpus), settings)
+    encoded = {split: tokenizer.encode(given) for split, given in corpus.splits.items()}
+    max_length = max_length or settings.max_length or min(_longest(corpus, encoded["train"], tokenizer), LONGEST_BY_DEFAULT)
     fitted: dict[str, Fitted] = {}
     notices = list(corpus.notices)
     for split, given in corpus.splits.items():
-        fitted[split], told = fit_split(split, given, tokenizer, settings, max_length, fixed)
+        fitted[split], told = fit_split(split, given, encoded[split], tokenizer, settings, max_length, fixed)
         notices += told
     lines = {split: one.lines for split, one in fitted.items()}
     tables = {split: one.table for split, one in fitted.items()}
@@ -262,13 +262,19 @@ def prepare(corpus: Corpus, settings: CorpusSettings, tokenizer: Tokenizer | Non
 
 
 def fit_split(
-    split: str, given: Sequence[str], tokenizer: Tokenizer, settings: CorpusSettings, max_length: int, fixed: bool
+    split: str,
+    given: Sequence[str],
+    table: TokenTable,
+    tokenizer: Tokenizer,
+    settings: CorpusSettings,
+    max_length: int,
+    fixed: bool,
 ) -> tuple[Fitted, list[str]]:
     """The lines of a split as `fit_length` leaves them, and what to tell of those that are too long or have unknown symbols.
 
-    `fixed` says that tokenizer and length are a trained model's, which no setting changes.
+    `table` holds the lines' tokens; `fixed` says that tokenizer and length are a trained model's, which no setting changes.
     """
-    fitted = fit_length(given, tokenizer, settings, max_length)
+    fitted = fit_length(given, table, tokenizer, settings, max_length)
     told = [_long_lines_notice(split, fitted, settings, max_length, fixed)] if fitted.too_long else []
     return fitted, told + _unknown_notices(split, given, fitted.table, tokenizer)
 
@@ -280,11 +286,13 @@ def lines_to_fit(corpus: Corpus) -> list[str]:
     return corpus.source.sample(FIT_DRAWS, np.random.default_rng([FIT_STREAM]))
 
 
-def _longest(source: Source | None, first: list[str], tokenizer: Tokenizer) -> int:
+def _longest(corpus: Corpus, training: TokenTable, tokenizer: Tokenizer) -> int:
     """Tokens of the longest line to expect, without `EOS`; at least 1."""
+    source = corpus.source
     if source is not None and source.longest is not None and isinstance(tokenizer, CharacterTokenizer):
         return source.longest
-    return max(int(tokenizer.encode(first).lengths.max()) - 1, 1)
+    table = training if source is None else tokenizer.encode(lines_to_fit(corpus))
+    return max(int(table.lengths.max()) - 1, 1)
 
 
 def _long_lines_notice(what: str, fitted: Fitted, settings: CorpusSettings, max_length: int, fixed: bool) -> str:

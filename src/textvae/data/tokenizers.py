@@ -104,7 +104,9 @@ class CharacterTokenizer(Tokenizer):
     @classmethod
     def fit(cls, lines: Sequence[str]) -> Self:
         """Keep every character of the lines. Raises `CorpusError` where there is none."""
-        symbols = "".join(map(chr, np.flatnonzero(_character_counts(lines))))
+        seen = np.zeros(CODE_POINTS, dtype=bool)
+        seen[_codes("".join(mend_surrogates(lines)))] = True
+        symbols = "".join(map(chr, np.flatnonzero(seen)))
         if not symbols:
             raise CorpusError("the training lines hold no character: give a corpus with text")
         return cls(symbols)
@@ -133,10 +135,9 @@ class CharacterTokenizer(Tokenizer):
 
     def unknown(self, lines: Sequence[str]) -> dict[str, int]:
         """Count characters that were not in the training text."""
-        counts = _character_counts(lines)
-        counts[_codes(self.symbols)] = 0
-        codes = np.flatnonzero(counts)
-        return dict(Counter({chr(code): int(counts[code]) for code in codes}).most_common())
+        codes = _codes("".join(mend_surrogates(lines)))
+        codes, counts = np.unique(codes[self._token_of_code[codes] == UNK], return_counts=True)
+        return dict(Counter(dict(zip(map(chr, codes), counts.tolist(), strict=True))).most_common())
 
     def extended(self, lines: Sequence[str]) -> CharacterTokenizer:
         """The same characters and, behind them, others of the lines in code-point order."""
@@ -342,10 +343,6 @@ def fit_tokenizer(lines: Sequence[str], settings: CorpusSettings) -> Tokenizer:
 def _codes(text: str) -> np.ndarray:
     """Code points of a text without surrogates."""
     return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-
-
-def _character_counts(lines: Sequence[str]) -> np.ndarray:
-    return np.bincount(_codes("".join(mend_surrogates(lines))), minlength=CODE_POINTS)
 
 
 def _sizes(lines: Sequence[Any]) -> np.ndarray:
