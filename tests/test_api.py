@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,25 @@ def test_every_family_has_the_same_methods(lines: Path, tmp_path: Path, architec
     assert len(vae.sample(4)) == 4 and len(vae.interpolate("oak", "elm", 3)) == 3
 
 
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda vae: vae.sample(-1), "n is -1: must be a whole number, at least 0"),
+        (lambda vae: vae.sample("2"), "n is '2': must be a whole number, at least 0"),
+        (lambda vae: vae.sample(2.5), "n is 2.5: must be a whole number"),
+        (lambda vae: vae.sample(2, seed="a"), "seed is 'a': must be a whole number"),
+        (lambda vae: vae.sample(2, beams=True), "beams is True: must be a whole number, at least 1"),
+        (lambda vae: vae.score(["ten"], importance_samples=0), "importance_samples is 0: must be a whole number, at least 1"),
+        (lambda vae: vae.evaluate(importance_samples="9"), "importance_samples is '9': must be a whole number"),
+        (lambda vae: vae.interpolate("ten", "six", steps="3"), "steps is '3': must be a whole number, at least 2"),
+        (lambda _: textvae.load(3), r"a run's name is a int \(3\): give its folder, or user/model"),
+    ],
+)
+def test_numbers_and_names_of_another_kind_are_refused(vae: TextVAE, call: Callable[[TextVAE], object], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        call(vae)
+
+
 def test_mistakes_are_told_by_their_kind(vae: TextVAE, lines: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="neither a file"):
         textvae.train(tmp_path / "none.txt", out=tmp_path / "r")
@@ -218,8 +238,6 @@ def test_mistakes_are_told_by_their_kind(vae: TextVAE, lines: Path, folder: Path
             one("")
     with pytest.raises(ConfigError, match="leave out temperature"):
         vae.sample(1, beams=2, temperature=0.5)
-    with pytest.raises(ConfigError, match="n is -1"):
-        vae.sample(-1)
     with pytest.raises(ConfigError, match="has no run folder"):
         TextVAE(vae.model, vae.tokenizer, vae.settings, vae.max_length).push_to_hub("a/b")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

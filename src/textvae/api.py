@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from textvae import hub
-from textvae.arguments import check_tables, corpus_name, listed_texts
+from textvae.arguments import check_measuring, check_tables, check_whole, corpus_name, listed_texts, run_name
 from textvae.config import CorpusSettings, Device, Split, Way, require
 from textvae.data.corpora import BUILT_IN, Prepared, fit_split, load_corpus, load_lines, prepare
 from textvae.data.tokenizers import Tokenizer
@@ -71,7 +71,7 @@ class TextVAE:
         """
         require(device in get_args(Device), f"device is {device!r}: must be one of {', '.join(get_args(Device))}")
         require(device != "cuda" or torch.cuda.is_available(), "device is 'cuda', but torch sees no GPU here: leave it out for the CPU")
-        folder = RunFolder(hub.located(name))
+        folder = RunFolder(hub.located(run_name(name)))
         config, tokenizer = folder.load()
         model = config.build()
         folder.load_weights(model)
@@ -121,7 +121,7 @@ class TextVAE:
     def interpolate(self, start: str, end: str, steps: int = 8, path: Way = "linear") -> list[str]:
         """The strings met on the way from one text's posterior mean to another's, both ends included."""
         require(path in WAYS, f"path is {path!r}: must be one of {', '.join(WAYS)}")
-        require(steps >= 2, f"steps is {steps}: an interpolation needs both ends, so at least 2")
+        check_whole(2, steps=steps)  # both ends
         a, b = self.encode([start, end])
         return self.decode(WAYS[path](a, b, steps))
 
@@ -151,7 +151,7 @@ class TextVAE:
         seed: int = 0,
     ) -> Iterator[str]:
         """As `sample`, one string after another: any number fits in memory."""
-        require(n >= 0, f"n is {n}: must be at least 0")
+        check_whole(0, n=n, seed=seed)
         if beams is not None and (temperature != 1.0 or top_k is not None or top_p is not None):
             raise ConfigError("beams searches for the most likely string and draws nothing: leave out temperature, top_k and top_p")
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
@@ -166,7 +166,7 @@ class TextVAE:
 
     def _best(self, beams: int) -> Decode:
         forbidden = forbidden_tokens(self.tokenizer)
-        require(beams >= 1, f"beams is {beams}: must be at least 1")
+        check_whole(1, beams=beams)
         return partial(decode_beams, beams=beams, forbidden=forbidden) if beams > 1 else partial(decode_greedy, forbidden=forbidden)
 
     # ── measuring ──
@@ -176,6 +176,7 @@ class TextVAE:
         texts = listed_texts(texts)
         if not texts:
             return []
+        check_measuring(importance_samples, seed)
         generator = torch.Generator(self.model.device).manual_seed(seed)
         table = self.table(texts)
         bounds = measure_bounds(self.model, table, importance_samples, generator, progress=progress)
@@ -223,6 +224,7 @@ class TextVAE:
         seed: int,
         progress: Progress | None,
     ) -> Measured:
+        check_measuring(importance_samples, seed)
         settings = self._corpus_to_measure(corpus, column)
         found = load_lines(settings, split, self.settings.training.seed)
         encoded = self.tokenizer.encode(found.lines)
@@ -264,6 +266,7 @@ class TextVAE:
             ConfigError: no model to compare with, or no line that both read whole.
         """
         require(isinstance(other, TextVAE), f"other is a {type(other).__name__}: give a model, such as textvae.load('runs/other')")
+        check_measuring(importance_samples, seed)
         settings = self._corpus_to_measure(corpus, column)
         found = load_lines(settings, split, self.settings.training.seed)
         for notice in (

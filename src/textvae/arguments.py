@@ -1,8 +1,9 @@
-"""What the Python API is given, made sure of: texts, a corpus, tables of settings."""
+"""What the Python API is given, made sure of: texts, numbers, a corpus, a run, tables of settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,25 @@ def listed_texts(texts: Iterable[str]) -> list[str]:
     for text in listed:
         require(isinstance(text, str), f"texts hold a {type(text).__name__} ({text!r:.20}): give a list of strings")
     return listed
+
+
+def check_whole(least: int, **given: Any) -> None:
+    """Raise `ConfigError` for a number that is not whole, or below the least it may be."""
+    for name, value in given.items():
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        require(whole and value >= least, f"{name} is {value!r}: must be a whole number, at least {least}")
+
+
+def check_measuring(importance_samples: int, seed: int) -> None:
+    """Raise `ConfigError` for numbers that nothing can be measured with."""
+    check_whole(1, importance_samples=importance_samples)
+    check_whole(0, seed=seed)
+
+
+def run_name(name: str | Path) -> str | Path:
+    """The name of a run. Raises `ConfigError` for anything but a name or a path."""
+    require(isinstance(name, str | Path), f"a run's name is a {type(name).__name__} ({name!r:.20}): give its folder, or user/model")
+    return name
 
 
 def corpus_name(corpus: str | Path) -> str:
