@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import final
 
 
@@ -51,6 +52,11 @@ def extra(name: str, what: str) -> Iterator[None]:
             f"{what} needs a package that is not installed ({error.name or error}); install the extra: "
             f"pip install '.[{name}]' in textvae's folder"
         ) from error
+
+
+def is_ours(filename: str) -> bool:
+    """Whether a warning that Python places in a file is this package's own: a line for the user, not a library's for its programmer."""
+    return Path(filename).is_relative_to(Path(__file__).parent)
 
 
 def did_you_mean(got: str, known: Iterable[str]) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
+import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from textvae import api, load
 from textvae.evaluation.measure import Evaluation
-from textvae.report.content import verdict_on
+from textvae.report.content import tell, verdict_on
 from textvae.report.write import names
 from textvae.settings import resolve
 from textvae.study.commands import command_for
@@ -165,6 +168,21 @@ def test_what_is_to_be_known_of_the_figures_stands_on_the_page(textvae: Command,
     assert page.rows["steps"][0] == f"{config['steps'] - 100} of {config['steps']}" and page.rows["steps"][1] == "2"
     assert sum(text.startswith("Note: most of these lines are those it was trained on") for text in page.text) == 2
     assert page.rows["objective.beta"][1] == "–", "without a latent nothing is weighed"
+
+
+def test_a_librarys_warning_is_for_its_programmer(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is passed on as it was, and stands in no note of the page."""
+    measured = api.measure
+
+    def warned(*arguments: Any, **named: Any) -> Any:
+        warnings.warn_explicit("of another library", UserWarning, "/elsewhere/library.py", 7)
+        return measured(*arguments, **named)
+
+    monkeypatch.setattr(api, "measure", warned)
+    with pytest.warns(UserWarning) as told:
+        page = tell("run", load(run), split="all", importance_samples=2)
+    assert [note[:19] for note in page.notes] == ["most of these lines"]
+    assert ("of another library", "/elsewhere/library.py") in [(str(one.message), one.filename) for one in told]
 
 
 def test_runs_compare_on_the_lines_that_both_read_whole(textvae: Command, run: Path, corpus: Path, tmp_path: Path) -> None:

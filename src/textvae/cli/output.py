@@ -9,11 +9,10 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import textvae
 from textvae.data.printable import shown
+from textvae.errors import is_ours
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,13 +26,13 @@ PIPED_WIDTH = 160
 @contextmanager
 def notes() -> Iterator[None]:
     """Inside the block each warning of this package is one line `note: ...` on stderr, told once; others stay Python's."""
-    package, told = str(Path(textvae.__file__).parent), set[str]()
+    told = set[str]()
     pythons = warnings.showwarning
 
     def show(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
     ) -> None:
-        if not filename.startswith(package):
+        if not is_ours(filename):
             pythons(message, category, filename, lineno, file, line)
         elif str(message) not in told:
             told.add(str(message))

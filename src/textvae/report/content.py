@@ -12,7 +12,7 @@ import numpy as np
 
 from textvae.api import TextVAE
 from textvae.config import CorpusSettings, Split
-from textvae.errors import ConfigError
+from textvae.errors import ConfigError, is_ours
 from textvae.evaluation.bounds import Progress
 from textvae.evaluation.collapse import ENOUGH, collapse_warning
 from textvae.evaluation.comparison import source_of
@@ -107,8 +107,8 @@ def tell(
             warnings.simplefilter("always", UserWarning)
             measured = vae.measure(corpus, split=split, importance_samples=importance_samples, column=column, seed=seed, progress=progress)
     finally:
-        for one in told:  # the page keeps them, and whoever writes it hears of them
-            warnings.warn(one.message, one.category, stacklevel=2)
+        for one in told:  # the page keeps ours, and whoever writes it hears of all
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     lines = list(measured.lines)
     latent, ends = bool(vae.model.latents.shapes), list(dict.fromkeys(lines))[:2]
     history, planned = MetricsLog(vae.folder.path / METRICS).read(), vae.folder.load()[0].steps
@@ -131,7 +131,7 @@ def tell(
         interpolation=vae.interpolate(ends[0], ends[1], STEPS) if latent and len(ends) == 2 else [],
         costly=_costly(measured),
         command=command_for(vae.settings, vae.folder.path),
-        notes=[str(one.message) for one in told if issubclass(one.category, UserWarning)],
+        notes=[str(one.message) for one in told if issubclass(one.category, UserWarning) and is_ours(one.filename)],
     )
 
 
