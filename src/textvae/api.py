@@ -22,7 +22,8 @@ from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import UNK, TokenTable
 from textvae.errors import ConfigError, CorpusError
 from textvae.evaluation.bounds import Progress, measure_bounds
-from textvae.evaluation.comparison import Comparison, compare, known_lines, training_lines_told
+from textvae.evaluation.comparison import Comparison, compare
+from textvae.evaluation.familiar import known_lines, training_lines_among, training_lines_told
 from textvae.evaluation.measure import Evaluation, Measured, measure
 from textvae.evaluation.posterior_means import terms_at_means
 from textvae.evaluation.single import Reconstruction, Score
@@ -229,7 +230,8 @@ class TextVAE:
         found = load_lines(settings, split, self.settings.training.seed)
         encoded = self.tokenizer.encode(found.lines)
         fitted, told = fit_split(split, found.lines, encoded, self.tokenizer, settings, self.max_length, fixed=True)
-        for notice in (*found.notices, *told, *training_lines_told(settings, split, self.settings)):
+        told += [*training_lines_told(settings, split, self.settings), *training_lines_among(settings, fitted.lines, self.settings)]
+        for notice in (*found.notices, *told):
             warnings.warn(notice, stacklevel=3)  # of who called what calls this
         if not fitted.lines:
             raise CorpusError(f"{found.corpus}, {split}: no line has at most {self.max_length} tokens: give another split or corpus")
@@ -269,11 +271,9 @@ class TextVAE:
         check_measuring(importance_samples, seed)
         settings = self._corpus_to_measure(corpus, column)
         found = load_lines(settings, split, self.settings.training.seed)
-        for notice in (
-            *found.notices,
-            *known_lines(settings, split, self.settings, other.settings),
-            *training_lines_told(settings, split, self.settings),
-        ):
+        told = [*training_lines_told(settings, split, self.settings)]
+        told += known_lines(settings, split, found.lines, self.settings, other.settings)
+        for notice in (*found.notices, *told):
             warnings.warn(notice, stacklevel=2)
         return compare(
             self,

@@ -48,7 +48,7 @@ def test_evaluate_prints_the_keys_and_types_of_the_contract(textvae: Command, ru
 
 def test_evaluate_measures_another_corpus_and_split_and_tells_what_it_left_out(textvae: Command, run: Path, tmp_path: Path) -> None:
     for split in ("train", "valid", "test"):
-        (tmp_path / f"{split}.txt").write_text("oak elm\nsun sea, and much more than that\n")
+        (tmp_path / f"{split}.txt").write_text("oak oak\nsun sea, and much more than that\n")
     ended = textvae("evaluate", run, tmp_path, "--split", "valid", "--importance-samples", 1, "--json")
     assert json.loads(ended.out)["sequences"] == 1 and json.loads(ended.out)["corpus"] == str(tmp_path)
     (note,) = ended.err.splitlines()  # of the other splits nothing is told
@@ -56,7 +56,7 @@ def test_evaluate_measures_another_corpus_and_split_and_tells_what_it_left_out(t
 
 
 def test_evaluate_measures_every_line_of_a_file_when_asked(textvae: Command, run: Path, tmp_path: Path) -> None:
-    (tmp_path / "few.txt").write_text("oak elm\nash fir\nyew box\n")
+    (tmp_path / "few.txt").write_text("oak oak\nash ash\nyew yew\n")
     ended = textvae("evaluate", run, tmp_path / "few.txt", "--split", "all", "--importance-samples", 1, "--json")
     assert (json.loads(ended.out)["sequences"], json.loads(ended.out)["split"], ended.err) == (3, "all", "")
     assert "no line has at most" in textvae("evaluate", run, long_line(tmp_path), "--split", "all").refused()

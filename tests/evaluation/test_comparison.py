@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import textvae
+from textvae.config import CorpusSettings
+from textvae.data.corpora import load_lines
 from textvae.errors import ConfigError
 from textvae.evaluation.bounds import Bounds
 from textvae.evaluation.comparison import Comparison, compared, line_by_line, verdict
@@ -133,9 +135,19 @@ def test_whoever_may_know_the_lines_is_told(corpus: Path, tmp_path: Path, monkey
     other = tmp_path / "other.txt"
     other.write_text("\n".join(a + b for a in "abc" for b in "abcab"))
     first, second = trained(corpus, tmp_path / "a"), trained(other, tmp_path / "b")
+    mixed = tmp_path / "mixed.txt"
+    training = load_lines(CorpusSettings(path=str(other)), "train").lines
+    mixed.write_text("\n".join([*training[:3], training[0], "b", "c"]))
+    with pytest.warns(UserWarning, match="^4 of these 6 lines are among those it was trained on, which it knows better than new ones$"):
+        second.evaluate(mixed, split="all", importance_samples=1)
     with pytest.warns(UserWarning) as found:
         first.compare(second, importance_samples=1)
-    assert "the second model was trained on" in warned(found) and "the first" not in warned(found)
+    assert "the second model was trained on other lines" in warned(found) and "the first" not in warned(found)
+    for knows in ("knows 4", "may know some"):
+        with pytest.warns(UserWarning) as found:
+            first.compare(second, mixed, split="all", importance_samples=1)
+        assert f"the second model was trained on other lines ({other}): it {knows} of these 6" in warned(found)
+        other.unlink(missing_ok=True)  # nobody can tell any more
     with pytest.warns(UserWarning) as found:
         second.compare(second, corpus, importance_samples=1)
     assert "the first model" in warned(found) and "the second model" in warned(found)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, final
 
 import numpy as np
 import torch
 
-from textvae.config import CorpusSettings
-from textvae.data.corpora import ALL, SOURCES
 from textvae.data.tokenizers import Tokenizer
 from textvae.errors import ConfigError
 from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
 from textvae.evaluation.measure import observations, reads_back, standard_error
 from textvae.model.text_model import LatentTextModel
-from textvae.settings import RunSettings
 
 ENOUGH = 30
 """Different lines below which no model is called the better one: the error of so few is itself not known."""
@@ -222,29 +218,3 @@ def _counted(count: int, what: str) -> str:
 
 def _error(one: Difference) -> str:
     return "" if one.standard_error is None else f" ± {one.standard_error:.3f}"
-
-
-def known_lines(
-    corpus: CorpusSettings,
-    split: str,
-    first: RunSettings,
-    second: RunSettings,
-    names: tuple[str, str] = ("the first model", "the second model"),
-) -> Iterator[str]:
-    """What to tell of lines that one of two models may know, and the other not."""
-    for name, trained in zip(names, (first.corpus, second.corpus), strict=True):
-        if source_of(trained) != source_of(corpus):
-            yield f"{name} was trained on {trained.path}, other lines than these: it may know some of them"
-    if split == "train" and corpus.path in SOURCES and first.training.seed != second.training.seed:
-        yield f"these are training lines of {names[0]} only: each seed draws its own"
-
-
-def training_lines_told(corpus: CorpusSettings, split: str, trained: RunSettings) -> Iterator[str]:
-    """What to tell of lines that a model was trained on, where all lines of its own corpus are measured."""
-    if split == ALL and source_of(corpus) == source_of(trained.corpus):
-        yield "most of these lines are those it was trained on, which it knows better than new ones: it has not seen those of test"
-
-
-def source_of(corpus: CorpusSettings) -> tuple[str, str | None, str]:
-    """What makes two corpora one: where the lines lie, in which column, how they are split."""
-    return os.path.realpath(corpus.path), corpus.column, corpus.split

@@ -15,7 +15,7 @@ from textvae.config import CorpusSettings, Split
 from textvae.errors import ConfigError, is_ours
 from textvae.evaluation.bounds import Progress
 from textvae.evaluation.collapse import ENOUGH, collapse_warning
-from textvae.evaluation.comparison import source_of
+from textvae.evaluation.familiar import source_of
 from textvae.evaluation.measure import Evaluation, Measured, reads_back
 from textvae.evaluation.single import Reconstruction
 from textvae.settings import RunSettings

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from textvae.evaluation.comparison import source_of
+from textvae.evaluation.familiar import source_of
 from textvae.plots.canvas import BLACK, BLUE, GREEN, GREY, NATS, ORANGE, PURPLE, SKY, VERMILION, drawing
 from textvae.plots.training import training_figure
 from textvae.report.content import Told

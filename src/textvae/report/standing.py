@@ -11,7 +11,8 @@ from typing import Any, final
 import numpy as np
 
 from textvae.evaluation.bounds import Bounds
-from textvae.evaluation.comparison import Difference, better_of, compared, known_lines, source_of
+from textvae.evaluation.comparison import Difference, better_of, compared
+from textvae.evaluation.familiar import known_lines, source_of
 from textvae.layering import dotted
 from textvae.report.content import Told
 from textvae.settings import to_dict
@@ -118,8 +119,8 @@ def _margin(runs: Sequence[Told], group: Group) -> str:
 def _known(runs: Sequence[Told], group: Group) -> Iterator[str]:
     """Which runs may know lines that others of the group were not trained on."""
     first, *others = (runs[i] for i in group.members)
-    split = first.measured.evaluation.split
-    told = (known_lines(first.measured_on, split, first.settings, one.settings, (first.name, one.name)) for one in others)
+    split, lines = first.measured.evaluation.split, first.measured.lines
+    told = (known_lines(first.measured_on, split, lines, first.settings, one.settings, (first.name, one.name)) for one in others)
     yield from dict.fromkeys(message for messages in told for message in messages)
 
 

@@ -1,0 +1,58 @@
+"""What a model may know of the lines that it is measured on: those it was trained on it writes better than new ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from textvae.config import CorpusSettings
+from textvae.data.corpora import ALL, BUILT_IN, SOURCES, load_lines
+from textvae.errors import UserError
+from textvae.settings import RunSettings
+
+
+def source_of(corpus: CorpusSettings) -> tuple[str, str | None, str]:
+    """What makes two corpora one: where the lines lie, in which column, how they are split."""
+    return os.path.realpath(corpus.path), corpus.column, corpus.split
+
+
+def training_lines_told(corpus: CorpusSettings, split: str, trained: RunSettings) -> Iterator[str]:
+    """What to tell of lines that a model was trained on, where all lines of its own corpus are measured."""
+    if split == ALL and source_of(corpus) == source_of(trained.corpus):
+        yield "most of these lines are those it was trained on, which it knows better than new ones: it has not seen those of test"
+
+
+def training_lines_among(corpus: CorpusSettings, lines: Sequence[str], trained: RunSettings) -> Iterator[str]:
+    """What to tell of the lines of another corpus, where some of them stand in the model's own as well."""
+    known = None if source_of(corpus) == source_of(trained.corpus) else _count_known(lines, trained)
+    if known:
+        yield f"{known:,} of these {len(lines):,} lines are among those it was trained on, which it knows better than new ones"
+
+
+def known_lines(
+    corpus: CorpusSettings,
+    split: str,
+    lines: Sequence[str],
+    first: RunSettings,
+    second: RunSettings,
+    names: tuple[str, str] = ("the first model", "the second model"),
+) -> Iterator[str]:
+    """What to tell of lines that one of two models may know, and the other not."""
+    for name, trained in zip(names, (first, second), strict=True):
+        if source_of(trained.corpus) != source_of(corpus):
+            known = _count_known(lines, trained)
+            some = "may know some" if known is None else f"knows {known:,}" if known else "knows none"
+            yield f"{name} was trained on other lines ({trained.corpus.path}): it {some} of these {len(lines):,}"
+    if split == "train" and corpus.path in SOURCES and first.training.seed != second.training.seed:
+        yield f"these are training lines of {names[0]} only: each seed draws its own"
+
+
+def _count_known(lines: Sequence[str], trained: RunSettings) -> int | None:
+    """How many of some lines stand among a run's training lines; None where these are drawn, fetched, or not there any more."""
+    if trained.corpus.path in BUILT_IN:
+        return None
+    try:
+        training = set(load_lines(trained.corpus, "train", trained.training.seed).lines)
+    except UserError:
+        return None
+    return sum(line in training for line in lines)
