@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -217,6 +219,20 @@ def test_minutes_are_fixed_in_the_config_as_steps(settings: Any, compare: Any, t
     assert config.steps == config.settings.training.steps
     session.start(config.settings, tmp_path / "counted")
     assert compare(tmp_path / "measured", tmp_path / "counted") == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(31.0, "0.5 minutes, not 1: .* was busier; --start-from"), (90.0, "1.5 .* was less busy$"), (61.0, "")]
+)
+def test_minutes_that_were_planned_wrong_are_told(
+    seconds: float, told: str, settings: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where another program ran while the steps were planned, or only afterwards."""
+    monkeypatch.setattr(session, "planned", lambda *given: replace(given[-1], minutes=None, steps=2))
+    monkeypatch.setattr(Trainer, "_count_time", lambda trainer: setattr(trainer.position, "seconds", seconds))
+    assert session.start(settings("lm", training={"steps": None, "minutes": 1.0}), tmp_path / "run", (recorder,))
+    warnings = [message for message in recorder.all("warning") if "minutes" in message]
+    assert len(warnings) == bool(told) and all(re.search(told, message) for message in warnings)
 
 
 def test_looking_at_valid_never_eats_the_minutes(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

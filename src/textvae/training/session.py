@@ -31,6 +31,9 @@ from textvae.training.trainer import Trainer
 TOO_LARGE = "for the model or its first batches: lower the widths under model or training.batch"
 """What helps where memory runs out before the first step."""
 
+OFF = 0.25
+"""Share of the minutes asked for by which a run may be shorter or longer without a word."""
+
 
 def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
     """Train a new run in the folder `out`; True if it ran to its end, False if the user stopped it (it can be resumed).
@@ -49,7 +52,10 @@ def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) ->
         trainer = Trainer(model, data, config.settings, training.steps, folder.path, hooks)
     if is_main_process():
         folder.save(config, data.tokenizer)
-    return _train(folder, config, trainer)
+    done = _train(folder, config, trainer)
+    if settings.training.minutes is not None and trainer.position.step == training.steps:
+        _compare_minutes(settings.training.minutes, trainer.position.seconds / 60, folder.path, trainer.hooks)
+    return done
 
 
 def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
@@ -85,6 +91,14 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
         if not (folder.path / CARD).exists():  # it was killed before that
             _describe(folder, config, trainer)
     return True
+
+
+def _compare_minutes(asked: float, took: float, out: Path, hooks: Hooks) -> None:
+    """Tell of a run whose minutes were planned while the machine was busier, or less so, than it was afterwards."""
+    if asked >= 1 and not 1 - OFF <= took / asked <= 1 + OFF:
+        then, remedy = ("busier", f"; --start-from {out} trains on") if took < asked else ("less busy", "")
+        told = f"it trained for {took:.1f} minutes, not {asked:g}: its steps were planned in its first seconds, when the machine was {then}"
+        hooks.on_warning(told + remedy)
 
 
 def prepared_model(settings: RunSettings, hooks: Sequence[Hook] = ()) -> tuple[Prepared, LatentTextModel, RunConfig]:
