@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from textvae.errors import RunError
-from textvae.storage import append_line, write_atomically
+from textvae.storage import alone_in, append_line, write_atomically
 
 
 def full_disk(handle: int) -> None:
@@ -54,3 +54,27 @@ def test_on_a_full_disk_all_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.undo()
     append_line(path, "second")
     assert path.read_text() == "first\nsecond\n"
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 251 + ".npy")
+    write_atomically(path, b"mine")
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == [b"mine"]
+
+
+def test_one_process_alone_writes_into_a_folder(tmp_path: Path) -> None:
+    """What one that was killed has left half-written goes, and what others have put there stays."""
+    folder = tmp_path / "deep" / "run"
+    with alone_in(folder, ["weights.bin"]):
+        with pytest.raises(RunError, match=r"another process trains in .*run: wait for it, or choose another folder"), alone_in(folder, []):
+            pass
+        for name in (".weights.bin.0123abcd", ".other.bin.0123abcd", ".weights.bin.mine", "weights.bin"):
+            (folder / name).touch()
+    with alone_in(folder, ["weights.bin"]):
+        assert sorted(path.name for path in folder.iterdir()) == [".other.bin.0123abcd", ".weights.bin.mine", "weights.bin"]
+    with alone_in(tmp_path / "empty", []):
+        pass
+    assert not (tmp_path / "empty").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot be written"), alone_in(tmp_path / "file" / "run", []):
+        pass

@@ -5,12 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any
 
 from textvae.errors import RunError
+
+NAMED = 32
+"""Characters of a file's name that its temporary file is called by: a name may be as long as the system allows."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -20,7 +26,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises `RunError` where the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
+    temporary = path.with_name(f".{path.name[:NAMED]}.{token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
@@ -31,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
         _names_to_disk(path.parent)
     except BaseException as error:
-        if temporary.exists():
+        with suppress(OSError):  # it was not made
             temporary.unlink()
         if isinstance(error, OSError):
             raise RunError(_cannot_write(path, error)) from error
@@ -90,6 +96,46 @@ def lock(handle: int, wait: bool = True) -> None:
         raise
     except (ImportError, OSError) as error:
         raise RunError(f"files cannot be locked here ({error}): use another disk") from None
+
+
+@contextmanager
+def alone_in(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """Inside the block this process alone writes files of these names into a folder, which is made where there is none.
+
+    What processes that were killed have left half-written of them is removed; so is a folder that was made and stays empty.
+
+    Raises:
+        RunError: another process writes there, or the folder cannot be made.
+    """
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(_cannot_write(folder, error)) from error
+    handle = os.open(folder, os.O_RDONLY) if hasattr(os, "O_DIRECTORY") else None
+    try:
+        if handle is not None:
+            _lock_folder(handle, folder)
+        begun = "|".join(re.escape(name[:NAMED]) for name in names)
+        for path in folder.iterdir():
+            if re.fullmatch(rf"\.({begun})\.[0-9a-f]{{8}}", path.name):
+                path.unlink(missing_ok=True)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+        if made:
+            with suppress(OSError):  # it holds something now
+                folder.rmdir()
+
+
+def _lock_folder(handle: int, folder: Path) -> None:
+    try:
+        lock(handle, wait=False)
+    except BlockingIOError:
+        raise RunError(f"another process trains in {folder}: wait for it, or choose another folder with --out") from None
+    except RunError:  # a disk without locks: there it is as it was before there were any
+        return
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

@@ -103,3 +103,9 @@ def test_a_run_that_is_done_is_left_as_it_is_but_for_what_a_kill_left_out(textva
 
 def test_a_run_where_lines_belong(textvae: Command, copied: Path, corpus: Path) -> None:
     assert f"{copied} is a folder, not a file of lines: name a file (after a run's folder" in textvae("score", corpus, copied).refused()
+
+
+def test_a_name_that_is_too_long_is_told(textvae: Command, run: Path, tmp_path: Path) -> None:
+    long = tmp_path / ("n" * 300 + ".npy")
+    for command in (("sample", long), ("train", run, "--out", long), ("encode", run, "oak", "--out", long)):
+        assert "the name is longer than the system allows" in textvae(*command).refused()

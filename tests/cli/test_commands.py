@@ -67,6 +67,13 @@ def long_line(folder: Path) -> Path:
     return folder / "long.txt"
 
 
+def test_json_loses_no_character_where_stdout_is_not_utf8(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("é→ oak\n", encoding="utf-8")
+    score = command_line("score", run, tmp_path / "texts.txt", "--json", "--importance-samples", 1)
+    done = subprocess.run(score, check=True, capture_output=True, env=environment() | {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"})
+    assert json.loads(done.stdout.decode("ascii"))[0]["text"] == "é→ oak"
+
+
 def test_evaluate_prints_a_corpus_name_as_it_is(textvae: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = Path("[") / "quote]"  # [/quote] ends what was never begun, where it is read as markup

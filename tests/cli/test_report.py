@@ -217,7 +217,8 @@ def test_the_command_of_a_run_says_all_that_differs_from_its_preset(tmp_path: Pa
     assert command_for(changed, tmp_path) == "textvae train 'my words.txt' --preset best/tweets/rnn-map --training.steps 7 --out RUN"
     unset = replace(changed, corpus=replace(changed.corpus, max_length=None))  # no flag takes a preset's value away
     assert command_for(unset, tmp_path) == f"textvae train 'my words.txt' --config {tmp_path / 'config.json'} --out RUN"
-    assert "--preset" not in command_for(replace(changed, preset="gone/preset"), tmp_path)
+    own = replace(resolve("cnn", flags={"objective": {"free_bits": 5.0}}), preset="gone/preset")
+    assert command_for(own, tmp_path) == "textvae train '' --preset cnn --objective.free-bits 5.0 --out RUN"
 
 
 def test_what_is_no_page_is_left_alone(textvae: Command, run: Path, tmp_path: Path) -> None:

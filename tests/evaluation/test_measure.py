@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from io import StringIO
 from typing import Any
@@ -14,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textvae.data.sources.source import Source
-from textvae.data.tokenizers import CharacterTokenizer
+from textvae.data.tokenizers import CharacterTokenizer, WordTokenizer
 from textvae.errors import ConfigError
 from textvae.evaluation import measure as measure_module
 from textvae.evaluation.collapse import collapse_warning
-from textvae.evaluation.measure import Evaluation, measure
+from textvae.evaluation.measure import Evaluation, measure, perplexity, reads_back
 from textvae.evaluation.reconstruction import reconstruction_quality
 from textvae.evaluation.table import evaluation_rows, evaluation_table
 from textvae.model.text_model import LatentTextModel
@@ -267,3 +268,17 @@ def test_the_table_says_the_same_numbers_in_plain_words(tiny: Tiny, name: str) -
 def test_what_is_not_known_has_no_row(tiny: Tiny) -> None:
     names = [row[0] for row in evaluation_rows(measured(tiny("rnn"), importance_samples=2))]
     assert "gap to the truth" not in names and "entropy of the source" not in names
+
+
+def test_a_line_with_an_unknown_symbol_does_not_read_back_though_it_holds_the_sign_of_one() -> None:
+    lines = ["abc", "a\ufffdc", "axc", ""]
+    characters = CharacterTokenizer("abc")
+    assert reads_back(characters, characters.encode(lines), lines).tolist() == [True, False, False, True]
+    words = WordTokenizer(("a",), unknown_in_training=True)
+    told = ["a <unk>", "a b", "a", "a \ufffd"]
+    assert reads_back(words, words.encode(told), told).tolist() == [False, False, True, False]
+
+
+def test_a_perplexity_beyond_all_numbers_is_the_largest() -> None:
+    assert perplexity(2.0) == math.exp(2.0)
+    assert perplexity(1e6) == perplexity(math.inf) == sys.float_info.max

@@ -105,13 +105,24 @@ def test_metrics_are_cut_after_a_step_and_a_torn_last_line_is_left_out(tmp_path:
     log = MetricsLog(tmp_path / "metrics.jsonl")
     assert log.read() == []
     for step in (2, 4, 6):
-        log.append({"step": step})
+        log.append({"step": step, "valid": {}})
     with log.path.open("a") as file:
         file.write('{"step": 8, "va')
     assert [record["step"] for record in log.read()] == [2, 4, 6]
     log.cut_after(4)
-    log.append({"step": 5})
-    assert log.path.read_text() == '{"step": 2}\n{"step": 4}\n{"step": 5}\n'
+    log.append({"step": 5, "valid": {}})
+    assert [record["step"] for record in log.read()] == [2, 4, 5] and log.path.read_bytes().count(b"\n") == 3
+
+
+@pytest.mark.parametrize("line", [b'{"step": 4, "va', b"\xff", b"null", b'{"step": 4}', b'{"valid": {}}', b""])
+def test_a_damaged_line_of_metrics_is_told_and_what_stands_behind_it_stays(line: bytes, tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    whole = b'{"step": 2, "valid": {}}\n' + line + b'\n{"step": 6, "valid": {}}\n'
+    log.path.write_bytes(whole)
+    for use in (log.read, lambda: log.cut_after(2)):
+        with pytest.raises(RunError, match=r"metrics\.jsonl is damaged in line 2: restore it from a copy"):
+            use()
+    assert log.path.read_bytes() == whole
 
 
 # ── writing ──

@@ -232,6 +232,46 @@ def test_a_damaged_run_is_told_in_one_line(name: str, content: str | None, told:
     assert "\n" not in str(error.value)
 
 
+@final
+class Meanwhile(Hook):
+    """Does something as soon as training stands at its first step."""
+
+    def __init__(self, what: Callable[[], object]) -> None:
+        self.what = what
+
+    def on_start(self, steps: int, done: int) -> None:
+        self.what()
+
+
+def test_two_processes_do_not_train_in_one_folder(settings: Any, stop_at: Any, tmp_path: Path) -> None:
+    refused = []
+
+    def too(train: Callable[[], object]) -> Callable[[], None]:
+        def attempt() -> None:
+            with pytest.raises(RunError, match=r"already holds a run|another process trains in") as error:
+                train()
+            refused.append(str(error.value))
+
+        return attempt
+
+    first, again = tmp_path / "first", tmp_path / "again"
+    session.start(settings("lm"), first, [Meanwhile(too(lambda: session.resume(first)))])
+    session.start(settings("lm"), again, [Meanwhile(too(lambda: session.start(settings("lm"), again))), stop_at(5)])
+    session.resume(again, [Meanwhile(too(lambda: session.resume(again)))])
+    assert ["another process" in told for told in refused] == [True, False, True]
+
+
+def test_a_refused_resume_leaves_the_history_as_it_was(settings: Any, stop_at: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    session.start(settings("rnn", training={"evaluate_every": 1}), run, [stop_at(5)])
+    lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    for damaged in ([*lines[:1], b"null\n", *lines[2:]], lines[:0]):
+        (run / "metrics.jsonl").write_bytes(b"".join(damaged))
+        with pytest.raises(RunError, match=r"metrics\.jsonl (is damaged in line 2|has no line of step)"):
+            session.resume(run)
+        assert (run / "metrics.jsonl").read_bytes() == b"".join(damaged)
+
+
 def test_weights_of_another_model_and_damaged_times_are_told(settings: Any, tmp_path: Path) -> None:
     for name in ("rnn", "cnn"):
         session.start(settings(name, training={"steps": 1}), tmp_path / name)
@@ -241,8 +281,9 @@ def test_weights_of_another_model_and_damaged_times_are_told(settings: Any, tmp_
         folder.load_weights(folder.load()[0].build())
     assert "\n" not in str(error.value)
     assert folder.training_seconds > 0
-    (tmp_path / "rnn" / "training.json").write_text("{")
-    with pytest.raises(RunError, match=r"training\.json is damaged"):
-        _ = folder.training_seconds
+    for content in ("{", '{"seconds": null}', '{"seconds": "x"}'):
+        (tmp_path / "rnn" / "training.json").write_text(content)
+        with pytest.raises(RunError, match=r"training\.json is damaged"):
+            _ = folder.training_seconds
     with pytest.raises(RunError, match="does not exist: give the folder of a run"):
         session.resume(tmp_path / "nowhere")

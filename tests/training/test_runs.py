@@ -232,6 +232,7 @@ def test_minutes_that_were_planned_wrong_are_told(
     monkeypatch.setattr(Trainer, "_count_time", lambda trainer: setattr(trainer.position, "seconds", seconds))
     assert session.start(settings("lm", training={"steps": None, "minutes": 1.0}), tmp_path / "run", (recorder,))
     warnings = [message for message in recorder.all("warning") if "minutes" in message]
+    assert recorder.told[-1] == ("stop", None)
     assert len(warnings) == bool(told) and all(re.search(told, message) for message in warnings)
 
 

@@ -56,10 +56,12 @@ def _message(error: UserError | CycloptsError) -> str:
 
 
 def _of_the_machine(error: Exception) -> str | None:
-    """Return what to do about a disk or memory that ran out; None for anything else."""
+    """Return what to do about a disk or memory that ran out, or a name that is too long; None for anything else."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         _drop_output()
         return "the disk is full: free some space and run again"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{str(error.filename)[:60]}…: the name is longer than the system allows: choose a shorter one"
     from textvae.training.memory import is_out_of_memory
 
     if is_out_of_memory(error):

@@ -52,8 +52,9 @@ def note(message: str) -> None:
 
 
 def print_json(data: Any) -> None:
-    """Print plain data as JSON, in one piece."""
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+    """Print plain data as JSON, in one piece; where stdout is not UTF-8, other characters escaped rather than lost."""
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(data, indent=2, ensure_ascii=not utf8))
 
 
 def print_lines(strings: Iterable[str]) -> None:

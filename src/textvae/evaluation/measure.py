@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
@@ -184,8 +185,13 @@ def _sizes_and_bounds(bounds: Bounds, table: TokenTable, lines: Sequence[str], g
         "importance_samples": bounds.importance_samples,
         "standard_error": {name: standard_error(getattr(bounds, name), groups) or 0.0 for name in ("elbo", "importance_bound")},
         "bits_per_character": nats / math.log(2) / max(1, characters),
-        "perplexity_per_token": math.exp(nats / tokens),
+        "perplexity_per_token": perplexity(nats / tokens),
     }
+
+
+def perplexity(nats: float) -> float:
+    """exp(nats a symbol); the largest number there is where that is beyond it, as for a model that has gone astray."""
+    return math.exp(nats) if nats < math.log(sys.float_info.max) else sys.float_info.max
 
 
 def observations(lines: Sequence[str], drawn: bool) -> np.ndarray:
@@ -214,8 +220,9 @@ def reads_back(tokenizer: Tokenizer, table: TokenTable, lines: Sequence[str]) ->
     found = np.zeros(len(lines), dtype=bool)
     for start in range(0, len(lines), DECODED):
         given = lines[start : start + DECODED]
-        decoded = tokenizer.decode(table.take(np.arange(start, start + len(given))))
-        found[start : start + len(given)] = [one == other for one, other in zip(decoded, given, strict=True)]
+        tokens = table.take(np.arange(start, start + len(given)))
+        same = [one == other for one, other in zip(tokenizer.decode(tokens), given, strict=True)]
+        found[start : start + len(given)] = same & ~(tokens == UNK).any(1)  # a line may hold the very sign of an unknown symbol
     return found
 
 

@@ -40,7 +40,7 @@ def command_for(settings: RunSettings, folder: Path, out: str = "RUN") -> str:
     try:
         below = dotted(to_dict(resolve(preset)))
     except UserError:  # a preset of another version
-        preset, below = None, dotted(to_dict(resolve()))
+        preset, below = settings.architecture, dotted(to_dict(resolve(settings.architecture)))
     changed = {name: value for name, value in mine.items() if below.get(name) != value}
     budget = ("training.steps", "training.epochs", "training.minutes")  # a flag of one takes the place of the others
     if any(value is None and name not in budget for name, value in changed.items()):

@@ -119,4 +119,7 @@ def machine(settings: TrainingSettings) -> dict[str, Any]:
 def is_finished(run: Path) -> bool:
     """Whether a run was trained to its end: weights are written from the first look at valid on."""
     state = run / "training.json"
-    return state.exists() and bool(json.loads(state.read_text(encoding="utf-8"))["finished"])
+    try:
+        return state.exists() and bool(json.loads(state.read_text(encoding="utf-8"))["finished"])
+    except (ValueError, TypeError, KeyError):
+        raise RunError(f"{state} is damaged: restore it from a copy, or remove the run's folder to train it again") from None

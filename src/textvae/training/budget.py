@@ -1,4 +1,4 @@
-"""How many steps a run has: as given, by epochs, or measured from the minutes there are."""
+"""How many steps a run has: as given, by epochs, or measured from the minutes there are; and whether it kept to them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import copy
 import time
 from dataclasses import replace
 from itertools import chain, count
+from pathlib import Path
+from typing import final
 
 from textvae.config import ObjectiveSettings, TrainingSettings
 from textvae.data.batches import BucketedBatches
@@ -15,6 +17,7 @@ from textvae.training.adam import optimizer_for
 from textvae.training.checkpoint import random_state, set_random_state
 from textvae.training.engine import launch
 from textvae.training.feed import Feed
+from textvae.training.hooks import Hook, RunEnd
 from textvae.training.monitor import glance
 from textvae.training.objective import leaves_idle
 from textvae.training.step import step_for
@@ -32,6 +35,32 @@ WARM_UP_SHARE = {"cpu": 0.0, "cuda": 0.5}
 
 LOOKING_SHARE = 0.15
 """Largest share of the minutes spent on looking at valid; a short run on long lines looks less often."""
+
+
+OFF = 0.25
+"""Share of the minutes asked for by which a run may be shorter or longer without a word."""
+
+
+@final
+class MinutesWatch(Hook):
+    """Tells other hooks of a run whose minutes were planned while the machine was busier, or less so, than it was afterwards."""
+
+    def __init__(self, minutes: float, out: Path, hooks: Hook) -> None:
+        self._minutes, self._out, self._hooks = minutes, out, hooks
+        self._steps = 0
+
+    def on_start(self, steps: int, done: int) -> None:
+        """Remember the plan."""
+        self._steps = steps
+
+    def on_end(self, end: RunEnd) -> None:
+        """Compare, where it was not stopped early."""
+        took = end.seconds / 60
+        if end.steps < self._steps or self._minutes < 1 or abs(took / self._minutes - 1) <= OFF:
+            return
+        then, remedy = ("busier", f"; --start-from {self._out} trains on") if took < self._minutes else ("less busy", "")
+        told = f"it trained for {took:.1f} minutes, not {self._minutes:g}: its steps were planned in its first seconds"
+        self._hooks.on_warning(f"{told}, when the machine was {then}{remedy}")
 
 
 def planned(model: LatentTextModel, data: Prepared, objective: ObjectiveSettings, settings: TrainingSettings) -> TrainingSettings:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, final
 
+from textvae.errors import RunError
 from textvae.storage import append_line, write_atomically
 
 METRICS = "metrics.jsonl"
@@ -24,15 +25,24 @@ class MetricsLog:
         append_line(self.path, json.dumps(metrics))
 
     def read(self) -> list[dict[str, Any]]:
-        """All evaluations so far; a last line that a crash cut short is left out."""
+        """All evaluations so far; a last line that a crash cut short is left out.
+
+        Raises `RunError` where another line is not one of an evaluation: what stands behind it is not to be lost.
+        """
         if not self.path.exists():
             return []
+        lines = self.path.read_bytes().splitlines()
         records = []
-        for text in self.path.read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(lines, 1):
             try:
-                records.append(json.loads(text))
-            except json.JSONDecodeError:
-                break
+                record = json.loads(line)
+                if not isinstance(record["step"], int) or not isinstance(record["valid"], dict):
+                    raise TypeError
+            except (ValueError, TypeError, KeyError):
+                if number == len(lines):
+                    break
+                raise RunError(f"{self.path} is damaged in line {number}: restore it from a copy, or remove the line") from None
+            records.append(record)
         return records
 
     def of(self, step: int) -> dict[str, Any]:

@@ -208,7 +208,10 @@ class RunFolder:
         """Wall-clock seconds of training so far; of a published run, which has no checkpoint, those of its end; else 0."""
         for name, key in (("training.json", "seconds"), ("environment.json", "training_seconds")):
             if (self.path / name).exists():
-                return float(self._read(name).get(key, 0.0))
+                seconds = self._read(name).get(key, 0.0)
+                if not isinstance(seconds, int | float):
+                    raise RunError(f"{self.path}/{name} is damaged ({key} is {seconds!r}): restore it from a copy, or train the run again")
+                return float(seconds)
         return 0.0
 
 

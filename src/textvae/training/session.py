@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,23 +17,21 @@ from textvae.data.tokens import RESERVED
 from textvae.errors import RunError
 from textvae.model.text_model import LatentTextModel
 from textvae.settings import RunSettings
-from textvae.training.budget import planned
+from textvae.storage import alone_in
+from textvae.training.budget import MinutesWatch, planned
 from textvae.training.checkpoint import has_training
 from textvae.training.engine import chosen_device, chosen_precision, is_main_process
 from textvae.training.hooks import Hook, Hooks, RunFacts
 from textvae.training.memory import memory_told
 from textvae.training.model_card import CARD, write_card
 from textvae.training.objective import check_objective
-from textvae.training.run_folder import RunConfig, RunFolder, fingerprint_of
+from textvae.training.run_folder import RUN_FILES, RunConfig, RunFolder, fingerprint_of
 from textvae.training.starting import StartingRun
 from textvae.training.step import check_recording
 from textvae.training.trainer import Trainer
 
 TOO_LARGE = "for the model or its first batches: lower the widths under model or training.batch"
 """What helps where memory runs out before the first step."""
-
-OFF = 0.25
-"""Share of the minutes asked for by which a run may be shorter or longer without a word."""
 
 
 def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
@@ -44,18 +43,17 @@ def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) ->
     folder = RunFolder(out)
     if is_main_process():
         folder.claim()
-    data, model, config = prepared_model(settings, hooks)
-    with memory_told(TOO_LARGE):
-        training = planned(model, data, settings.objective, settings.training)
-        assert training.steps is not None
-        config = replace(config, settings=replace(settings, training=training), steps=training.steps)
-        trainer = Trainer(model, data, config.settings, training.steps, folder.path, hooks)
-    if is_main_process():
-        folder.save(config, data.tokenizer)
-    done = _train(folder, config, trainer)
-    if settings.training.minutes is not None and trainer.position.step == training.steps:
-        _compare_minutes(settings.training.minutes, trainer.position.seconds / 60, folder.path, trainer.hooks)
-    return done
+    with _alone_in(folder):
+        data, model, config = prepared_model(settings, hooks)
+        with memory_told(TOO_LARGE):
+            training = planned(model, data, settings.objective, settings.training)
+            assert training.steps is not None
+            config = replace(config, settings=replace(settings, training=training), steps=training.steps)
+            watch = () if settings.training.minutes is None else (MinutesWatch(settings.training.minutes, folder.path, Hooks(hooks)),)
+            trainer = Trainer(model, data, config.settings, training.steps, folder.path, (*hooks, *watch))
+        if is_main_process():
+            folder.save(config, data.tokenizer)
+        return _train(folder, config, trainer)
 
 
 def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
@@ -71,6 +69,11 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
             f"{folder.path} was stopped before it had taken the weights of {config.settings.training.start_from}: "
             "nothing is lost; remove the folder, and give the command that began it again"
         )
+    with _alone_in(folder):
+        return _resumed(folder, config, tokenizer, hooks)
+
+
+def _resumed(folder: RunFolder, config: RunConfig, tokenizer: Tokenizer, hooks: Sequence[Hook]) -> bool:
     corpus = load_corpus(config.settings.corpus, config.settings.training.seed)
     data = _prepared(corpus, config.settings, hooks, tokenizer, config.max_length)
     if fingerprint_of(data.tables["train"]) != config.fingerprint:
@@ -93,12 +96,9 @@ def resume(out: str | Path, hooks: Sequence[Hook] = ()) -> bool:
     return True
 
 
-def _compare_minutes(asked: float, took: float, out: Path, hooks: Hooks) -> None:
-    """Tell of a run whose minutes were planned while the machine was busier, or less so, than it was afterwards."""
-    if asked >= 1 and not 1 - OFF <= took / asked <= 1 + OFF:
-        then, remedy = ("busier", f"; --start-from {out} trains on") if took < asked else ("less busy", "")
-        told = f"it trained for {took:.1f} minutes, not {asked:g}: its steps were planned in its first seconds, when the machine was {then}"
-        hooks.on_warning(told + remedy)
+def _alone_in(folder: RunFolder) -> AbstractContextManager[None]:
+    """The block in which no other process trains in the folder; of several that train together the first one sees to it."""
+    return alone_in(folder.path, RUN_FILES) if is_main_process() else nullcontext()
 
 
 def prepared_model(settings: RunSettings, hooks: Sequence[Hook] = ()) -> tuple[Prepared, LatentTextModel, RunConfig]:

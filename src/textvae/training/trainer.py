@@ -48,7 +48,7 @@ EVALUATIONS = 20
 
 def looks_every(settings: TrainingSettings, steps: int) -> int:
     """Steps between looks at valid, in a run of so many."""
-    return settings.evaluate_every or max(1, steps // EVALUATIONS)
+    return settings.evaluate_every or -(-steps // EVALUATIONS)
 
 
 PLATEAU = 2
@@ -122,12 +122,12 @@ class Trainer:
             self.position = load_training(self.folder, self.state, self.engine.rank, self.engine.world)
             self._compare_kernels()
         if self.engine.rank == 0:
-            self.metrics.cut_after(self.position.step)
             best = self.position.best_step
             if best and all(line["step"] != best for line in self.metrics.read()):
                 raise RunError(
                     f"{self.metrics.path} has no line of step {best}, whose weights are kept: put the file back, or train a new run"
                 )
+            self.metrics.cut_after(self.position.step)  # last: until here nothing of the run was changed
 
     def fit(self) -> Position:
         """Train to the last step, to early stopping or to the user's Ctrl-C; the run's folder then holds a whole checkpoint.

@@ -60,7 +60,10 @@ class Chosen:
 
     def best(self, table: Table) -> Record:
         """The first of `best_first`, of the records whose models are here; raises `RunError` where none is."""
-        return best_first(self._with_model(table))[0]
+        ordered = best_first(self._with_model(table))
+        if not ordered:
+            raise RunError(f"{self.folder} has models of {table.name} that were trained for other ends only: {self._trained_by(table)}")
+        return ordered[0]
 
     def closest(self, table: Table) -> Record:
         """The one with the least distortion on valid, of any variant, of the records whose models are here; raises `RunError` likewise."""
@@ -87,9 +90,12 @@ class Chosen:
             raise RunError(f"no record of {table.name} has an active unit: train another row than lm")
         here = [record for record in used if is_finished(self._run(record))]
         if not here:
-            told = f"textvae reproduce {table.name} --budget {self.budget} with another --out trains some"
-            raise RunError(f"{self.folder} has records of {table.name}, but under runs/ no model that they are of: {told}")
+            told = f"{self.folder} has records of {table.name}, but under runs/ no model that they are of"
+            raise RunError(f"{told}: {self._trained_by(table)}")
         return here
+
+    def _trained_by(self, table: Table) -> str:
+        return f"textvae reproduce {table.name} --budget {self.budget} with another --out trains some"
 
     @property
     def _records(self) -> Records:
