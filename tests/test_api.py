@@ -105,6 +105,24 @@ def test_scores_are_bounds_in_nats(vae: TextVAE) -> None:
     assert rows == vae.score(TEXTS, importance_samples=5) != vae.score(TEXTS, importance_samples=5, seed=1)
 
 
+def test_processes_that_train_together_are_told_one_folder(lines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TORCHELASTIC_RUN_ID", "one"), ("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="out is missing: processes that train together"):
+        textvae.train(lines, **SETTINGS)
+
+
+def test_unknown_symbols_are_counted_in_what_is_read(vae: TextVAE, tmp_path: Path) -> None:
+    texts = ["oak elm zz", "oak elm sky and Q after the end", "oak é"]
+    with pytest.warns(UserWarning) as told:
+        vae.score(texts, importance_samples=2)
+    assert "not in the vocabulary and read as unknown: 'z', 'é', 3 in all" in [str(one.message) for one in told]
+    (tmp_path / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
+    with pytest.warns(UserWarning) as told:
+        vae.evaluate(tmp_path / "texts.txt", split="all", importance_samples=2)
+    assert any(str(one.message).startswith("all: 3 of 15 characters (20%) are not in the vocabulary ('z', 'é')") for one in told)
+
+
 def test_a_text_that_is_cut_is_scored_as_what_was_read(vae: TextVAE) -> None:
     long = "oak elm sky and far more than fits"
     with pytest.warns(UserWarning, match=r"1 of 1 texts are longer than 11 tokens and were cut \(number 1\): .* of their beginnings"):

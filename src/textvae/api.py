@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any, final, get_args
 
@@ -18,9 +17,10 @@ from textvae import hub
 from textvae.arguments import check_measuring, check_tables, check_whole, corpus_name, listed_texts, run_name
 from textvae.config import CorpusSettings, Device, Split, Way, require
 from textvae.data.corpora import BUILT_IN, Prepared, fit_split, load_corpus, load_lines, prepare
+from textvae.data.reading import read_texts
 from textvae.data.tokenizers import Tokenizer
-from textvae.data.tokens import UNK, TokenTable
-from textvae.errors import ConfigError, CorpusError
+from textvae.data.tokens import TokenTable
+from textvae.errors import ConfigError, CorpusError, UserError
 from textvae.evaluation.bounds import Progress, measure_bounds
 from textvae.evaluation.comparison import Comparison, compare
 from textvae.evaluation.familiar import known_lines, training_lines_among, training_lines_told
@@ -230,7 +230,7 @@ class TextVAE:
         found = load_lines(settings, split, self.settings.training.seed)
         encoded = self.tokenizer.encode(found.lines)
         fitted, told = fit_split(split, found.lines, encoded, self.tokenizer, settings, self.max_length, fixed=True)
-        told += [*training_lines_told(settings, split, self.settings), *training_lines_among(settings, fitted.lines, self.settings)]
+        told += [*training_lines_told(settings, split, self.settings), *training_lines_among(settings, fitted.lines, self)]
         for notice in (*found.notices, *told):
             warnings.warn(notice, stacklevel=3)  # of who called what calls this
         if not fitted.lines:
@@ -272,7 +272,7 @@ class TextVAE:
         settings = self._corpus_to_measure(corpus, column)
         found = load_lines(settings, split, self.settings.training.seed)
         told = [*training_lines_told(settings, split, self.settings)]
-        told += known_lines(settings, split, found.lines, self.settings, other.settings)
+        told += known_lines(settings, split, found.lines, (self, other))
         for notice in (*found.notices, *told):
             warnings.warn(notice, stacklevel=2)
         return compare(
@@ -286,6 +286,16 @@ class TextVAE:
             seed=seed,
             progress=progress,
         )
+
+    def training_lines(self) -> Sequence[str] | None:
+        """The lines it was trained on; None where these are drawn or fetched, or no longer lie where they did."""
+        if self.folder is None or self.settings.corpus.path in BUILT_IN:
+            return None
+        try:
+            data = self.prepared()
+        except UserError:
+            return None
+        return data.lines["train"] if fingerprint_of(data.tables["train"]) == self.folder.load()[0].fingerprint else None
 
     def prepared(self, corpus: str | Path | None = None, column: str | None = None) -> Prepared:
         """A corpus read as this model reads: its tokenizer, its longest line."""
@@ -314,19 +324,9 @@ class TextVAE:
 
     def table(self, texts: Iterable[str]) -> TokenTable:
         """Texts as tokens, row i of text i. Longer ones than the model reads are cut and unseen symbols read as unknown, with a warning."""
-        texts = listed_texts(texts)
-        table = self.tokenizer.encode(texts)
-        long = np.flatnonzero(table.lengths - 1 > self.max_length) + 1
-        if len(long):
-            numbers = ", ".join(map(str, long[:5])) + (", …" if len(long) > 5 else "")
-            told = f"{len(long)} of {len(texts)} texts are longer than {self.max_length} tokens and were cut (number {numbers})"
-            warnings.warn(f"{told}: what is said of them is said of their beginnings", stacklevel=3)
-            table = table.cut(self.max_length)
-        if np.any(table.tokens == UNK):
-            unknown = self.tokenizer.unknown(texts)
-            if unknown:
-                shown = ", ".join(repr(symbol) for symbol in list(unknown)[:5])
-                warnings.warn(f"not in the vocabulary and read as unknown: {shown}, {sum(unknown.values())} in all", stacklevel=3)
+        table, told = read_texts(listed_texts(texts), self.tokenizer, self.max_length)
+        for notice in told:
+            warnings.warn(notice, stacklevel=3)
         return table
 
     def _as_read(self, table: TokenTable) -> list[str]:
@@ -381,7 +381,7 @@ def train(
     if corpus is not None:
         flags["corpus"] = {**flags.get("corpus", {}), "path": corpus_name(corpus)}
     resolved = run_settings(preset, Path(config) if config else None, flags)
-    folder = Path(out) if out is not None else _free_folder(resolved)
+    folder = Path(out) if out is not None else session.free_folder(resolved)
     return _finished(session.start(resolved, folder, watching), folder)
 
 
@@ -390,10 +390,3 @@ def _finished(done: bool, folder: Path) -> TextVAE:
     if not done:
         raise KeyboardInterrupt(f"stopped; {folder} holds a checkpoint to resume from")
     return load(folder)
-
-
-def _free_folder(settings: RunSettings) -> Path:
-    """A folder under `runs` that no run has yet, named after corpus and architecture."""
-    name = f"{Path(settings.corpus.path).stem or 'run'}-{settings.architecture}"
-    tries = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in count(1))
-    return next(path for path in tries if not path.exists())

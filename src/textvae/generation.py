@@ -297,8 +297,8 @@ def prior_samples(
     """Strings of z from the prior, as an iterator over chunks of tokens (b, T), b <= `rows_at_once`: any count fits in memory.
 
     `temperature` scales the noise of z, not of the symbols (that is `Sampling.temperature`). z is drawn a whole
-    chunk at a time, so with one seed the first n strings are the same whatever the count. The generator is on the
-    model's device.
+    chunk at a time, so with one seed the first n z are the same whatever the count, and the strings too where `decode`
+    depends on no other row (see `decode_sampled`). The generator is on the model's device.
 
     Raises:
         ConfigError: a negative count or temperature.

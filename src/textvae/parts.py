@@ -114,7 +114,7 @@ class RecurrentDecoderSettings:
     """Width of a symbol's embedding."""
 
     dropout: float = 0.0
-    """Share of the decoder's inputs and outputs dropped in training."""
+    """Share of the numbers of the symbols that the decoder reads, and of its outputs, dropped in training; never of z."""
 
     word_dropout: float = 0.0
     """Share of the symbols hidden from the decoder in training, so that it has to read z."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any
 
-from textvae.errors import RunError
+from textvae.errors import ConfigError, RunError
 
 NAMED = 32
 """Characters of a file's name that its temporary file is called by: a name may be as long as the system allows."""
@@ -96,6 +96,13 @@ def lock(handle: int, wait: bool = True) -> None:
         raise
     except (ImportError, OSError) as error:
         raise RunError(f"files cannot be locked here ({error}): use another disk") from None
+
+
+def require_writable(path: Path) -> None:
+    """Raise `ConfigError` for a file that could not be written: told before the work whose result it is to hold."""
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not os.access(path if path.exists() else there, os.W_OK):
+        raise ConfigError(f"{path} cannot be written in {there}: give --out another name")
 
 
 @contextmanager

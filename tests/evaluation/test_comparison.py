@@ -147,7 +147,9 @@ def test_whoever_may_know_the_lines_is_told(corpus: Path, tmp_path: Path, monkey
         with pytest.warns(UserWarning) as found:
             first.compare(second, mixed, split="all", importance_samples=1)
         assert f"the second model was trained on other lines ({other}): it {knows} of these 6" in warned(found)
-        other.unlink(missing_ok=True)  # nobody can tell any more
+        other.write_text("\n".join([*training, "aa"] * 2))  # another file: nobody can tell any more
+    other.unlink()
+    assert second.training_lines() is None
     with pytest.warns(UserWarning) as found:
         second.compare(second, corpus, importance_samples=1)
     assert "the first model" in warned(found) and "the second model" in warned(found)

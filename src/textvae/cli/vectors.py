@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from textvae.errors import ConfigError, extra
-from textvae.storage import write_atomically
+from textvae.storage import require_writable, write_atomically
 
 COLUMNS = ("text", "z")
 """Columns of a parquet file: the strings, and a list of D numbers each."""
@@ -23,12 +23,13 @@ def check_suffix(path: Path) -> None:
 
 
 def check_new(path: Path) -> None:
-    """Raise `ConfigError` for a file that cannot take latent vectors: another suffix, its package missing, or there already."""
+    """Raise `ConfigError` for a file that cannot take latent vectors: of another suffix, without its package, there, or not writable."""
     check_suffix(path)
     if path.suffix.lower() == ".parquet":
         _parquet(path)
     if path.exists():
         raise ConfigError(f"{path} is there already, and is not written over: give --out another name, or remove it")
+    require_writable(path)
 
 
 def write_vectors(path: Path, vectors: np.ndarray, texts: Sequence[str]) -> None:

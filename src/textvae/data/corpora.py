@@ -276,7 +276,8 @@ def fit_split(
     """
     fitted = fit_length(given, table, tokenizer, settings, max_length)
     told = [_long_lines_notice(split, fitted, settings, max_length, fixed)] if fitted.too_long else []
-    return fitted, told + _unknown_notices(split, given, fitted.table, tokenizer)
+    read = given if settings.long_lines == "cut" else fitted.lines  # a cut line's text shows what is unknown as one sign
+    return fitted, told + _unknown_notices(split, read, fitted.table, tokenizer, max_length)
 
 
 def lines_to_fit(corpus: Corpus) -> list[str]:
@@ -305,9 +306,10 @@ def _long_lines_notice(what: str, fitted: Fitted, settings: CorpusSettings, max_
     return f"{told} and were {fate}; set corpus.max_length to {fitted.longest} to keep them whole, or corpus.long_lines to {other}"
 
 
-def _unknown_notices(split: str, given: Sequence[str], table: TokenTable, tokenizer: Tokenizer) -> list[str]:
+def _unknown_notices(split: str, lines: Sequence[str], table: TokenTable, tokenizer: Tokenizer, max_length: int) -> list[str]:
+    """What to tell of symbols in the first `max_length` of each line that the tokenizer does not know; `table` holds what was read."""
     total, tokens = int((table.tokens == UNK).sum()), int((table.lengths - 1).sum())
-    counts = tokenizer.unknown(given) if total else {}
+    counts = tokenizer.unknown(lines, max_length) if total else {}
     if not counts:
         return []
     shown = ", ".join(repr(symbol) for symbol in list(counts)[:5]) + (", …" if len(counts) > 5 else "")

@@ -59,8 +59,11 @@ class Tokenizer(ABC):
     def decode(self, tokens: np.ndarray) -> list[str]:
         """Return the text of tokens (B,T), each row up to its first `EOS`; `UNK` shows as U+FFFD."""
 
-    def unknown(self, lines: Sequence[str]) -> dict[str, int]:
-        """Return how often each symbol that the vocabulary does not hold occurs in the lines, most frequent first."""
+    def unknown(self, lines: Sequence[str], most: int | None = None) -> dict[str, int]:
+        """Return how often each symbol that the vocabulary does not hold occurs in the lines, most frequent first.
+
+        With `most`, in each line's first so many symbols: all that is read of it.
+        """
         return {}  # where every byte is a symbol
 
     def extended(self, lines: Sequence[str]) -> Tokenizer:
@@ -133,9 +136,10 @@ class CharacterTokenizer(Tokenizer):
         codes = code_of_token[tokens]  # (B,T)
         return [row[:end].tobytes().decode("utf-32-le") for row, end in zip(codes, _ends(tokens), strict=True)]
 
-    def unknown(self, lines: Sequence[str]) -> dict[str, int]:
+    def unknown(self, lines: Sequence[str], most: int | None = None) -> dict[str, int]:
         """Count characters that were not in the training text."""
-        codes = _codes("".join(mend_surrogates(lines)))
+        lines = mend_surrogates(lines)
+        codes = _codes("".join(lines if most is None else (line[:most] for line in lines)))
         codes, counts = np.unique(codes[self._token_of_code[codes] == UNK], return_counts=True)
         return dict(Counter(dict(zip(map(chr, codes), counts.tolist(), strict=True))).most_common())
 
@@ -241,9 +245,9 @@ class WordTokenizer(Tokenizer):
         words = ["", UNKNOWN_SHOWN, *self.symbols]
         return [" ".join(words[token] for token in row[:end]) for row, end in zip(np.asarray(tokens), _ends(tokens), strict=True)]
 
-    def unknown(self, lines: Sequence[str]) -> dict[str, int]:
+    def unknown(self, lines: Sequence[str], most: int | None = None) -> dict[str, int]:
         """Count words beyond the vocabulary; `<unk>` itself is not one."""
-        counts = Counter(chain.from_iterable(map(str.split, mend_surrogates(lines))))
+        counts = Counter(chain.from_iterable(line.split()[:most] for line in mend_surrogates(lines)))
         return {word: count for word, count in counts.most_common() if word not in self._token_of_word and word != UNKNOWN_WORD}
 
     def to_json(self) -> dict[str, Any]:

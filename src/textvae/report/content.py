@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -52,6 +52,9 @@ class Told:
 
     history: Sequence[Mapping[str, Any]]
     """Lines of metrics.jsonl; none of a run that was published without."""
+
+    training_lines: Callable[[], Sequence[str] | None]
+    """The lines it was trained on; None where nobody can tell any more."""
 
     measured_on: CorpusSettings
     measured: Measured
@@ -120,6 +123,7 @@ def tell(
         steps=history[-1]["step"] if history else planned,
         planned=planned,
         history=history,
+        training_lines=vae.training_lines,
         measured_on=vae.settings.corpus if corpus is None else replace(vae.settings.corpus, path=str(corpus), column=column),
         measured=measured,
         whole=reads_back(vae.tokenizer, vae.tokenizer.encode(lines), lines),

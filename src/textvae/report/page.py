@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from textvae.report.content import Told
 from textvae.report.figures import curves, planes, training
 from textvae.report.standing import Group, differing, groups_of, verdicts
 from textvae.settings import to_dict
+from textvae.storage import require_writable
 
 MARKER = "<!-- a textvae report: written over by the next one of this name -->"
 """Its second line, by which a page is known to be ours to write over."""
@@ -34,9 +34,7 @@ def check_page(path: Path) -> None:
         raise ConfigError(f"{path}: a report is a page: give --out a name that ends in .html")
     if path.exists() and not _is_ours(path):
         raise ConfigError(f"{path} is there already and is no report: give --out another name, or remove it")
-    there = next(folder for folder in path.absolute().parents if folder.exists())
-    if not os.access(path if path.exists() else there, os.W_OK):
-        raise ConfigError(f"{path} cannot be written in {there}: give --out another name")
+    require_writable(path)
     _template_class()
 
 

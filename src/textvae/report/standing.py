@@ -120,7 +120,7 @@ def _known(runs: Sequence[Told], group: Group) -> Iterator[str]:
     """Which runs may know lines that others of the group were not trained on."""
     first, *others = (runs[i] for i in group.members)
     split, lines = first.measured.evaluation.split, first.measured.lines
-    told = (known_lines(first.measured_on, split, lines, first.settings, one.settings, (first.name, one.name)) for one in others)
+    told = (known_lines(first.measured_on, split, lines, (first, one), (first.name, one.name)) for one in others)
     yield from dict.fromkeys(message for messages in told for message in messages)
 
 

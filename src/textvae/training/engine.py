@@ -74,6 +74,11 @@ def is_main_process() -> bool:
     return _of_torchrun("RANK", 0) == 0
 
 
+def in_company() -> bool:
+    """Whether torchrun started other processes beside this one."""
+    return _of_torchrun("WORLD_SIZE", 1) > 1
+
+
 def _of_torchrun(name: str, otherwise: int) -> int:
     return int(os.environ[name]) if torch.distributed.is_torchelastic_launched() else otherwise
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from textvae.settings import RunSettings
 from textvae.storage import alone_in
 from textvae.training.budget import MinutesWatch, planned
 from textvae.training.checkpoint import has_training
-from textvae.training.engine import chosen_device, chosen_precision, is_main_process
+from textvae.training.engine import chosen_device, chosen_precision, in_company, is_main_process
 from textvae.training.hooks import Hook, Hooks, RunFacts
 from textvae.training.memory import memory_told
 from textvae.training.model_card import CARD, write_card
@@ -32,6 +33,17 @@ from textvae.training.trainer import Trainer
 
 TOO_LARGE = "for the model or its first batches: lower the widths under model or training.batch"
 """What helps where memory runs out before the first step."""
+
+
+def free_folder(settings: RunSettings) -> Path:
+    """A folder under `runs` that no run has yet, named after corpus and architecture.
+
+    Raises `ConfigError` where several processes train together: each would look for itself, and they might take different ones.
+    """
+    require(not in_company(), "out is missing: processes that train together have to be told one folder")
+    name = f"{Path(settings.corpus.path).stem or 'run'}-{settings.architecture}"
+    tries = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in count(1))
+    return next(path for path in tries if not path.exists())
 
 
 def start(settings: RunSettings, out: str | Path, hooks: Sequence[Hook] = ()) -> bool:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, final
 
 from textvae.config import require
-from textvae.data.corpora import BUILT_IN
+from textvae.data.corpora import BUILT_IN, SOURCES, load_source
 from textvae.errors import ConfigError, CorpusError, RunError, TrainingError
 from textvae.settings import RunSettings
 from textvae.study.sweep.base import Base, checked
@@ -106,7 +106,9 @@ def search(sweep: Sweep, trials: int, progress: SweepProgress | None = None) -> 
     fixed = sweep.base.fixed
     space = load_space(sweep.space, settings, fixed) if sweep.space else default_space(settings, fixed)
     require(bool(space), "there is nothing to search: every setting of the default space is given as a flag")
-    source = checked(settings).corpus.source
+    if trials:  # to look at those that are over takes no corpus
+        checked(settings)
+    source = load_source(settings.corpus.path) if settings.corpus.path in SOURCES else None
     progress = progress or SweepProgress()
     kept = sorted(path.name for path in sweep.runs.glob("trial-*")) if sweep.runs and trials else []  # before others begin more
     with opened(sweep.storage, sweep.goal, settings, space, sweep.seed, sweep.asked()) as store, progress:
