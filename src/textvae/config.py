@@ -31,6 +31,9 @@ Split = Literal["train", "valid", "test", "all"]
 Way = Literal["linear", "spherical"]
 """From one vector to another: the straight line, or the arc that keeps the vectors' length."""
 
+TrackerName = Literal["tensorboard", "wandb"]
+"""What may follow a run besides its own folder."""
+
 CellName = Literal["lstm", "gru"]
 """A recurrent cell."""
 

@@ -67,6 +67,14 @@ def long_line(folder: Path) -> Path:
     return folder / "long.txt"
 
 
+def test_train_is_followed_elsewhere_when_asked(textvae: Command, corpus: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    ended = textvae("train", corpus, "--out", run, "--steps", 2, "--tracker", "tensorboard", *TINY)
+    assert ended.code == 0 and ended.err.startswith("training on ") and len(list((run / "tensorboard").iterdir())) == 1
+    assert "Invalid value" in textvae("train", corpus, "--out", run, "--tracker", "mlflow").refused()
+    assert "leave out --out, --resume and --tracker" in textvae("train", corpus, "--profile", "--tracker", "wandb").refused()
+
+
 def test_json_loses_no_character_where_stdout_is_not_utf8(run: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("é→ oak\n", encoding="utf-8")
     score = command_line("score", run, tmp_path / "texts.txt", "--json", "--importance-samples", 1)

@@ -10,10 +10,11 @@ import textvae
 from textvae.cli.flags import Flags, given
 from textvae.cli.loading import check_training
 from textvae.cli.output import print_columns
-from textvae.config import require
+from textvae.config import TrackerName, require
 
 if TYPE_CHECKING:
     from textvae.api import TextVAE
+    from textvae.training.hooks import Hook
 
 
 def train(
@@ -25,6 +26,7 @@ def train(
     config: Path | None = None,
     resume: bool = False,
     profile: bool = False,
+    tracker: TrackerName | None = None,
     flags: Flags = None,
 ) -> None:
     """Train a model on a corpus, in a folder of its own. Settings: the preset's, over which the config file's, over which flags.
@@ -45,24 +47,35 @@ def train(
         Go on with the run in --out, with the settings it began with.
     profile
         Train nothing: time some dozen steps of these settings, print where a step's time goes, and leave no file.
+    tracker
+        Follow the run in TensorBoard (whose files go into the run's folder) or Weights & Biases as well.
     """
     settings = given(flags)
     if profile:
-        require(out is None and not resume, "--profile trains nothing and writes nothing: leave out --out and --resume")
+        silent = out is None and not resume and tracker is None
+        require(silent, "--profile trains nothing and writes nothing: leave out --out, --resume and --tracker")
         _print_profile(corpus, preset, config, settings)
         return
     require(out is not None, "--out is missing, or has no value: the folder of the run")
     assert out is not None
     check_training(corpus, preset, config, out, resume, settings)
     settings["corpus_settings"] = settings.pop("corpus", {})
+    hooks = _watching(tracker, out)
     try:
-        vae = textvae.train(corpus, preset=preset, config=config, out=out, resume=resume, **settings)
+        vae = textvae.train(corpus, preset=preset, config=config, out=out, resume=resume, hooks=hooks, **settings)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(out)) from None
     from textvae.training.engine import is_main_process
 
     if is_main_process():
         _tell_what_next(vae, out)
+
+
+def _watching(tracker: TrackerName | None, out: Path) -> list[Hook]:
+    from textvae.training.progress import ProgressLine
+    from textvae.training.trackers import TRACKERS
+
+    return [ProgressLine(), *([TRACKERS[tracker](out)] if tracker else [])]
 
 
 def _print_profile(corpus: str | None, preset: str | None, config: Path | None, settings: dict[str, Any]) -> None:
