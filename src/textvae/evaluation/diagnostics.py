@@ -18,6 +18,7 @@ from textvae.config import require
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
 from textvae.model.inference import check_fits, inference, lines_at_once
+from textvae.model.latents import RungStep
 from textvae.model.text_model import LatentTextModel
 from textvae.nn.gaussian import LOG_TWO_PI, Gaussian
 from textvae.shapes import MapShape
@@ -79,7 +80,7 @@ def survey(model: LatentTextModel, table: TokenTable, generator: torch.Generator
     kept = np.sort(np.random.default_rng(0).choice(count, KEPT, replace=False)) if count > KEPT else np.arange(count)
     shapes = model.latents.shapes
     rungs = [_blank(count, len(kept), shape, top=i == len(shapes)) for i, shape in enumerate(shapes, 1)]
-    moments = [Moments(model.max_tokens) for _ in rungs]
+    units = ActiveUnits(model)
     if not rungs:
         return Survey(rungs, kept, [])
     with inference(model):
@@ -88,16 +89,14 @@ def survey(model: LatentTextModel, table: TokenTable, generator: torch.Generator
             steps = model.latents.descend(evidence, generator=generator)
             chosen = np.flatnonzero(np.isin(rows, kept))  # of this batch
             places = np.searchsorted(kept, rows[chosen])  # among all that are kept
-            for rung, seen, step, moment in zip(rungs, evidence, steps, moments, strict=True):
+            units.add(steps, lengths[rows])
+            for rung, seen, step in zip(rungs, evidence, steps, strict=True):
                 _put(rung.evidence, rows, seen)
                 rung.sample[places] = step.sample[chosen].cpu()
-                if rung.prior is None:
-                    moment.add(seen.mean, lengths[rows])
-                else:
-                    assert isinstance(step.prior, Gaussian) and step.rate_map is not None
+                if rung.prior is not None:
+                    assert isinstance(step.prior, Gaussian)
                     _put(rung.prior, places, Gaussian(step.prior.mean[chosen], step.prior.log_variance[chosen]))
-                    moment.add(step.rate_map, lengths[rows])
-    return Survey(rungs, kept, active_units(moments))
+    return Survey(rungs, kept, units.counts())
 
 
 def _blank(count: int, kept: int, shape: MapShape, *, top: bool) -> RungSurvey:
@@ -144,6 +143,27 @@ class Moments:
     def variance(self) -> Tensor:
         """Of each channel, (Z,)."""
         return (self._squares - self._sum**2 / self._reached.clamp(min=1)).sum(0) / self._reached.sum()
+
+
+@final
+class ActiveUnits:
+    """Counts the active units of a model's rungs, batch by batch."""
+
+    def __init__(self, model: LatentTextModel) -> None:
+        self._moments = [Moments(model.max_tokens) for _ in model.latents.shapes]
+
+    def add(self, rungs: Sequence[RungStep], lengths: np.ndarray) -> None:
+        """Add the way down, bottom first, of sequences of the given lengths (B,)."""
+        for moment, step in zip(self._moments, rungs, strict=True):
+            if moment is self._moments[-1]:
+                moment.add(step.posterior.mean, lengths)
+            else:
+                assert step.rate_map is not None  # below the top all is Gaussian
+                moment.add(step.rate_map, lengths)
+
+    def counts(self) -> list[int]:
+        """How many units of each rung are active, bottom first (`active_units`)."""
+        return active_units(self._moments)
 
 
 def active_units(moments: Sequence[Moments]) -> list[int]:

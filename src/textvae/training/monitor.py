@@ -11,7 +11,7 @@ import torch
 from textvae.config import ObjectiveSettings
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.evaluation.diagnostics import survey
+from textvae.evaluation.diagnostics import ActiveUnits
 from textvae.model.inference import inference, lines_at_once
 from textvae.model.text_model import LatentTextModel
 from textvae.training.objective import batch_means, loss_of
@@ -52,12 +52,13 @@ class Glance:
 def glance(model: LatentTextModel, table: TokenTable, objective: ObjectiveSettings) -> Glance:
     """Measure (at most) the first `MONITOR_LINES` of a table with noise that is the same at every look."""
     some = table if len(table) <= MONITOR_LINES else table.select(np.arange(MONITOR_LINES))
-    generator = torch.Generator(model.device).manual_seed(0)
-    total = torch.zeros(2 + len(model.latents.shapes), dtype=torch.float64)
+    lengths, generator = some.lengths, torch.Generator(model.device).manual_seed(0)
+    total, units = torch.zeros(2 + len(model.latents.shapes), dtype=torch.float64), ActiveUnits(model)
     with inference(model):
         for rows, batch in in_order(some, lines_at_once(model), model.max_tokens):
             terms = model(torch.from_numpy(batch).to(model.device), generator)
             loss = loss_of(terms, objective.beta, objective)
             total += torch.cat([loss[None], batch_means(terms)]).double().cpu() * len(rows)
+            units.add(terms.rungs, lengths[rows])
     loss_mean, distortion, *rates = (total / len(some)).tolist()
-    return Glance(loss_mean, distortion, rates, survey(model, some, generator).active_units)
+    return Glance(loss_mean, distortion, rates, units.counts())
