@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from textvae import hub
-from textvae.arguments import check_measuring, check_tables, check_whole, corpus_name, listed_texts, run_name
+from textvae.arguments import check_measuring, check_tables, check_whole, corpus_name, listed_texts, named_run
 from textvae.config import CorpusSettings, Device, Split, Way, require
 from textvae.data.corpora import BUILT_IN, Prepared, fit_split, load_corpus, load_lines, prepare
 from textvae.data.reading import read_texts
@@ -72,7 +72,7 @@ class TextVAE:
         """
         require(device in get_args(Device), f"device is {device!r}: must be one of {', '.join(get_args(Device))}")
         require(device != "cuda" or torch.cuda.is_available(), "device is 'cuda', but torch sees no GPU here: leave it out for the CPU")
-        folder = RunFolder(hub.located(run_name(name)))
+        folder = RunFolder(hub.located(named_run(name)))
         config, tokenizer = folder.load()
         model = config.build()
         folder.load_weights(model)

@@ -37,7 +37,7 @@ def check_measuring(importance_samples: int, seed: int) -> None:
     check_whole(0, seed=seed)
 
 
-def run_name(name: str | Path) -> str | Path:
+def named_run(name: str | Path) -> str | Path:
     """The name of a run. Raises `ConfigError` for anything but a name or a path."""
     require(isinstance(name, str | Path), f"a run's name is a {type(name).__name__} ({name!r:.20}): give its folder, or user/model")
     return name

@@ -18,6 +18,9 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8C8C8C"
 """Okabe and Ito's colours without their yellow, which is lost on white, and a grey for what stands behind."""
 
+COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
+"""In the order in which lines of one picture take them."""
+
 NATS = "nats a sequence"
 """The unit on every axis of a cost."""
 

@@ -10,12 +10,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from textvae.evaluation.familiar import source_of
-from textvae.plots.canvas import BLACK, BLUE, GREEN, GREY, NATS, ORANGE, PURPLE, SKY, VERMILION, drawing
+from textvae.plots.canvas import COLOURS, GREY, NATS, drawing
 from textvae.plots.training import training_figure
 from textvae.report.content import Told
 from textvae.report.standing import Group
 
-COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "P", "X", "v")
 

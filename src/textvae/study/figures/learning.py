@@ -8,9 +8,9 @@ from typing import Any
 
 from textvae.config import require
 from textvae.evaluation.collapse import SILENT_RUNG
-from textvae.plots.canvas import BLACK, BLUE, GREY, NATS, ORANGE
+from textvae.plots.canvas import BLACK, BLUE, COLOURS, GREY, NATS, ORANGE
 from textvae.study.figures.chosen import Record
-from textvae.study.figures.style import COLOURS, LINES, hide_rest, in_thousands, looks, panels, picture, plain_ticks
+from textvae.study.figures.style import LINES, hide_rest, in_thousands, looks, panels, picture, plain_ticks
 from textvae.study.tables import LONGER
 
 Panel = tuple[str, list[Record]]

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
-COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
 FAMILIES = {
     "rnn": BLUE,
     "cnn": ORANGE,
