@@ -87,7 +87,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except FileNotFoundError:
-        raise RunError(f"{path} is missing: the run holds no such state; train it first, or check the folder's name") from None
+        raise RunError(f"{path} is missing: go on with the run by --resume, restore it from a copy, or check the folder's name") from None
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path} is damaged or cut short ({error}): restore it from a copy, or train the run again") from error
 

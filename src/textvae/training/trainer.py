@@ -30,6 +30,7 @@ from textvae.training.hooks import Hook, Hooks, RunEnd, StepRecord
 from textvae.training.interrupt import StopRequest
 from textvae.training.memory import memory_told
 from textvae.training.metrics import METRICS, MetricsLog
+from textvae.training.model_card import CARD
 from textvae.training.monitor import Glance, glance
 from textvae.training.objective import batch_means, leaves_idle, loss_of
 from textvae.training.schedules import beta_at, learning_rate_at
@@ -117,10 +118,15 @@ class Trainer:
             torch.manual_seed(training.seed + self.engine.rank)
 
     def resume(self) -> None:
-        """Take up the state of the run's last checkpoint; a run that was stopped before its first one starts anew."""
+        """Take up the state of the run's last checkpoint; a run that was stopped before its first one starts anew.
+
+        Raises `RunError` where the state is damaged, or missing beside weights or a card that came after it.
+        """
         if has_training(self.folder):
             self.position = load_training(self.folder, self.state, self.engine.rank, self.engine.world)
             self._compare_kernels()
+        else:
+            self._require_no_work()
         if self.engine.rank == 0:
             best = self.position.best_step
             if best and all(line["step"] != best for line in self.metrics.read()):
@@ -128,6 +134,16 @@ class Trainer:
                     f"{self.metrics.path} has no line of step {best}, whose weights are kept: put the file back, or train a new run"
                 )
             self.metrics.cut_after(self.position.step)  # last: until here nothing of the run was changed
+
+    def _require_no_work(self) -> None:
+        """Raise `RunError` where a run without a state of training has taken steps: to start anew would write over what it learned."""
+        done = [name for name in ("training.json", CARD) if (self.folder / name).exists()]
+        history = self.metrics.read()
+        if done or len(history) > 1:
+            raise RunError(
+                f"{self.folder} has no training.safetensors to go on from, and what it learned is not written over: put the file back, "
+                f"or train on in another folder with --start-from {self.folder}"
+            )
 
     def fit(self) -> Position:
         """Train to the last step, to early stopping or to the user's Ctrl-C; the run's folder then holds a whole checkpoint.
