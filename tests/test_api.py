@@ -112,6 +112,11 @@ def test_processes_that_train_together_are_told_one_folder(lines: Path, monkeypa
         textvae.train(lines, **SETTINGS)
 
 
+def test_copies_of_a_text_have_the_same_score(vae: TextVAE) -> None:
+    first, _, second, third = vae.score(["oak elm", "sun sea sky", "oak elm", "oak elm"], importance_samples=3)
+    assert first == second == third
+
+
 def test_unknown_symbols_are_counted_in_what_is_read(vae: TextVAE, tmp_path: Path) -> None:
     texts = ["oak elm zz", "oak elm sky and Q after the end", "oak é"]
     with pytest.warns(UserWarning) as told:

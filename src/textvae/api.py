@@ -25,8 +25,9 @@ from textvae.evaluation.bounds import Progress, measure_bounds
 from textvae.evaluation.comparison import Comparison, compare
 from textvae.evaluation.familiar import known_lines, training_lines_among, training_lines_told
 from textvae.evaluation.measure import Evaluation, Measured, measure
+from textvae.evaluation.oddness import oddest
 from textvae.evaluation.posterior_means import terms_at_means
-from textvae.evaluation.single import Reconstruction, Score
+from textvae.evaluation.single import Odd, Reconstruction, Score
 from textvae.generation import Decode, Sampling, decode_beams, decode_greedy, decode_sampled, forbidden_tokens, prior_samples
 from textvae.latent_vectors import WAYS, bottom_of, encode
 from textvae.layering import dotted
@@ -184,6 +185,15 @@ class TextVAE:
         rows = zip(texts, self._as_read(table), bounds.elbo.tolist(), bounds.importance_bound.tolist(), strict=True)
         return [Score(text, elbo, bound, -bound / math.log(2) / max(1, len(read))) for text, read, elbo, bound in rows]
 
+    def oddest(
+        self, texts: Iterable[str], n: int = 10, importance_samples: int = 100, seed: int = 0, progress: Progress | None = None
+    ) -> list[Odd]:
+        """The `n` texts that cost most above what those of their length here do, the oddest first."""
+        check_whole(1, n=n)
+        texts = listed_texts(texts)
+        lengths = read_texts(texts, self.tokenizer, self.max_length)[0].lengths
+        return oddest(self.score(texts, importance_samples, seed, progress), lengths, n)
+
     def evaluate(
         self,
         corpus: str | Path | None = None,
@@ -217,13 +227,7 @@ class TextVAE:
         return self._measure(corpus, split, importance_samples, column, seed, progress)
 
     def _measure(
-        self,
-        corpus: str | Path | None,
-        split: Split,
-        importance_samples: int,
-        column: str | None,
-        seed: int,
-        progress: Progress | None,
+        self, corpus: str | Path | None, split: Split, importance_samples: int, column: str | None, seed: int, progress: Progress | None
     ) -> Measured:
         check_measuring(importance_samples, seed)
         settings = self._corpus_to_measure(corpus, column)

@@ -67,6 +67,19 @@ def long_line(folder: Path) -> Path:
     return folder / "long.txt"
 
 
+def test_oddest_names_the_lines(textvae: Command, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("oak elm\nelm oak\nyeooyks\nsun sea\n")
+    ended = textvae("oddest", run, tmp_path / "in.txt", "-n", 2, "--importance-samples", 5)
+    assert (
+        ended.code == 0
+        and ended.err == "note: number of the line, nats above the usual for its length, importance bound in nats, then the line\n"
+    )
+    assert len(ended.out.splitlines()) == 2
+    rows = json.loads(textvae("oddest", run, tmp_path / "in.txt", "-n", 4, "--importance-samples", 5, "--json").out)
+    assert sorted(row["number"] for row in rows) == [1, 2, 3, 4] and set(rows[0]) == {"number", "text", "excess", "importance_bound"}
+    assert ended.out.split()[0] == str(rows[0]["number"])
+
+
 def test_train_is_followed_elsewhere_when_asked(textvae: Command, corpus: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     ended = textvae("train", corpus, "--out", run, "--steps", 2, "--tracker", "tensorboard", *TINY)

@@ -231,6 +231,38 @@ def score(
 
 
 @app.command
+def oddest(
+    run: Run,
+    input: Texts,
+    /,
+    *,
+    n: Annotated[int, Parameter(name="-n", validator=Number(gte=1))] = 10,
+    importance_samples: ImportanceSamples = 100,
+    column: Column = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Print the lines of a file that cost most above what lines of their length in it do, the oddest first: number, nats, the line.
+
+    Parameters
+    ----------
+    n
+        How many.
+    """
+    lines = _lines(input, column)
+    vae = loaded(run, device)
+    with progress() as report:
+        rows = vae.oddest(lines, n, importance_samples, seed, report)
+    if json:
+        print_json([asdict(row) for row in rows])
+        return
+    note("number of the line, nats above the usual for its length, importance bound in nats, then the line")
+    for row in rows:
+        print(f"{row.number:8,} {row.excess:+10.3f} {row.importance_bound:10.3f}  {shown(row.text)}")
+
+
+@app.command
 def presets(action: Literal["list", "show"] = "list", name: str | None = None, /) -> None:
     """Presets: list them, or print all settings of one, as a file for `textvae train --config`.
 

@@ -8,6 +8,7 @@ pure function of the tokens: every position up to and including the first `EOS`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import numpy as np
@@ -66,6 +67,14 @@ class TokenTable:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         shift = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         return TokenTable(self.tokens[np.arange(offsets[-1]) + shift], offsets)
+
+    def distinct(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows (M,) at which each different sequence first stands, and which of these M each sequence is, (N,)."""
+        content, ends = self.tokens.tobytes(), (self.offsets * self.tokens.itemsize).tolist()
+        numbers: dict[bytes, int] = {}
+        found = (numbers.setdefault(content[start:end], len(numbers)) for start, end in pairwise(ends))
+        which = np.fromiter(found, dtype=np.int64, count=len(self))
+        return np.unique(which, return_index=True)[1], which
 
     def cut(self, max_length: int) -> TokenTable:
         """Return the table with every sequence cut to its first `max_length` tokens, then `EOS`."""

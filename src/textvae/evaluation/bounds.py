@@ -32,7 +32,7 @@ On a processor few are faster than many: their gates stay in its cache (measured
 """
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being measured, how many sequences are done and how many there are."""
+"""Told what is being measured, how many different sequences are done and how many there are."""
 
 
 @final
@@ -66,7 +66,8 @@ def measure_bounds(
 ) -> Bounds:
     """Measure ELBO and importance bound of every sequence of the table with K samples each.
 
-    A sequence goes through the encoder once. Without rungs (`lm`) both are log p(x), from a single exact pass.
+    A sequence goes through the encoder once, and copies of it are measured once: equal strings have equal bounds.
+    Without rungs (`lm`) both are log p(x), from a single exact pass.
     The same generator state and `held_tokens` give the same numbers. The generator is on the model's device.
 
     Args:
@@ -84,6 +85,9 @@ def measure_bounds(
     require(held_tokens is None or held_tokens >= 1, f"held tokens is {held_tokens}: must be at least 1")
     require(len(table) >= 1, "there is no sequence to measure: give a corpus with at least one line")
     check_fits(model, table)
+    first, which = table.distinct()
+    if len(first) < len(table):
+        table = table.select(first)
     count, rungs = len(table), len(model.latents.shapes)
     samples = importance_samples if rungs else 1
     rows_held = _rows_held(model, held_tokens)
@@ -99,6 +103,7 @@ def measure_bounds(
             done += len(rows)
             if progress is not None:
                 progress("bounds", done, count)
+    parts, importance_bound = parts[:, which], importance_bound[which]
     elbo = -parts.sum(0)
     # Jensen's inequality holds exactly in real numbers; with equal weights the two differ by rounding only.
     return Bounds(elbo, np.maximum(importance_bound, elbo), parts[0], parts[1:].T, samples)

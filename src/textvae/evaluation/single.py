@@ -24,6 +24,22 @@ class Score:
 
 @final
 @dataclass(frozen=True)
+class Odd:
+    """A string among others, and how far beyond theirs its cost is."""
+
+    number: int
+    """Which of them, from 1 on."""
+
+    text: str
+    excess: float
+    """What it costs above the usual for its length among them, nats (`evaluation.oddness`)."""
+
+    importance_bound: float
+    """Bound on log p(x), nats."""
+
+
+@final
+@dataclass(frozen=True)
 class Reconstruction:
     """One string through the latent and back."""
 
