@@ -83,9 +83,12 @@ def test_what_is_published_names_nothing_of_this_machine(monkeypatch: pytest.Mon
 
 
 def test_a_refused_upload_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refused() -> None:
-        raise OSError("no token")
+    unconnected = type("ConnectError", (Exception,), {"__module__": "httpx2._exceptions"})
+    for error in (OSError("no token"), unconnected("")):
 
-    monkeypatch.setattr(huggingface_hub, "HfApi", refused)
-    with pytest.raises(RunError, match="log in with"):
-        hub.publish(tmp_path, "me/mine")
+        def refused(error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(huggingface_hub, "HfApi", refused)
+        with pytest.raises(RunError, match=r"could not be published \((no token|ConnectError)\): log in with"):
+            hub.publish(tmp_path, "me/mine")

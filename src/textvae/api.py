@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from textvae import hub
-from textvae.arguments import check_measuring, check_tables, check_whole, corpus_name, listed_texts, named_run
+from textvae.arguments import check_measuring, check_string, check_tables, check_whole, corpus_name, listed_texts, named_run
 from textvae.config import CorpusSettings, Device, Split, Way, require
 from textvae.data.corpora import BUILT_IN, Prepared, fit_split, load_corpus, load_lines, prepare
 from textvae.data.reading import read_texts
@@ -123,6 +123,7 @@ class TextVAE:
     def interpolate(self, start: str, end: str, steps: int = 8, path: Way = "linear") -> list[str]:
         """The strings met on the way from one text's posterior mean to another's, both ends included."""
         require(path in WAYS, f"path is {path!r}: must be one of {', '.join(WAYS)}")
+        check_string(start=start, end=end)
         check_whole(2, steps=steps)  # both ends
         a, b = self.encode([start, end])
         return self.decode(WAYS[path](a, b, steps))
@@ -369,6 +370,7 @@ def train(
         KeyboardInterrupt: Ctrl-C or SIGTERM stopped it; `out` holds a checkpoint to resume from.
     """
     watching = (ProgressLine(),) if hooks is None else tuple(hooks)
+    require(out is None or isinstance(out, str | Path), f"out is a {type(out).__name__} ({out!r:.20}): give the folder of the run")
     check_tables(settings)
     flags = {("corpus" if name == "corpus_settings" else name): dict(value) for name, value in settings.items()}
     if resume:

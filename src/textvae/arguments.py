@@ -18,6 +18,7 @@ def listed_texts(texts: Iterable[str]) -> list[str]:
     """Texts as a list. Raises `ConfigError` for one string, and for anything that is no text."""
     if isinstance(texts, str):
         raise ConfigError(f"texts is one string ({texts[:20]!r}): give a list of strings")
+    require(isinstance(texts, Iterable) and not isinstance(texts, Mapping), f"texts is a {type(texts).__name__}: give a list of strings")
     listed = list(texts)
     for text in listed:
         require(isinstance(text, str), f"texts hold a {type(text).__name__} ({text!r:.20}): give a list of strings")
@@ -31,6 +32,12 @@ def check_whole(least: int, **given: Any) -> None:
         require(whole and value >= least, f"{name} is {value!r}: must be a whole number, at least {least}")
 
 
+def check_string(**given: Any) -> None:
+    """Raise `ConfigError` for anything but one string."""
+    for name, value in given.items():
+        require(isinstance(value, str), f"{name} is a {type(value).__name__} ({value!r:.20}): give one string")
+
+
 def check_measuring(importance_samples: int, seed: int) -> None:
     """Raise `ConfigError` for numbers that nothing can be measured with."""
     check_whole(1, importance_samples=importance_samples)
@@ -40,6 +47,7 @@ def check_measuring(importance_samples: int, seed: int) -> None:
 def named_run(name: str | Path) -> str | Path:
     """The name of a run. Raises `ConfigError` for anything but a name or a path."""
     require(isinstance(name, str | Path), f"a run's name is a {type(name).__name__} ({name!r:.20}): give its folder, or user/model")
+    require(name != "", "a run's name is empty: give its folder, or user/model")
     return name
 
 
@@ -53,6 +61,7 @@ def corpus_name(corpus: str | Path) -> str:
 
 def check_tables(settings: Mapping[str, Any]) -> None:
     """Raise `ConfigError` for a keyword that is no table of settings: of another name, or with a lone value."""
+    require(isinstance(settings, Mapping), f"settings is {settings!r}: tables by name, such as {{'training': {{'minutes': 10}}}}")
     for name, value in settings.items():
         said = "settings come in tables, such as training={'minutes': 10}"
         table, _, key = name.partition(".")

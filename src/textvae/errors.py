@@ -62,7 +62,8 @@ def is_ours(filename: str) -> bool:
 def did_you_mean(got: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest known word, or the known words where none is near."""
     names = sorted(known)
-    near = difflib.get_close_matches(got, names, n=1)
+    folded = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(got.casefold(), folded, n=1)
     if near:
-        return f" Did you mean {near[0]!r}?"
+        return f" Did you mean {folded[near[0]]!r}?"
     return f" Known: {', '.join(names)}." if names else ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from threading import Lock
 from typing import Any, final
 from weakref import WeakKeyDictionary
@@ -72,8 +73,8 @@ class Sampling:
 
     def __post_init__(self) -> None:
         require(
-            math.isfinite(self.temperature) and self.temperature >= 0,
-            f"temperature is {self.temperature}: must be 0 (always the most likely symbol) or above",
+            isinstance(self.temperature, Real) and math.isfinite(self.temperature) and self.temperature >= 0,
+            f"temperature is {self.temperature!r}: must be 0 (always the most likely symbol) or above",
         )
         require(self.top_k is None or self.top_k >= 1, f"top_k is {self.top_k}: must be at least 1, or left out to allow every symbol")
         require(

@@ -14,6 +14,10 @@ PUBLISHED = ("config.json", "tokenizer.json", "weights.safetensors", "README.md"
 """What of a run's folder is worth publishing: all but the training state."""
 
 
+NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
+"""Packages whose errors the hub's own package lets through, by its version: no network, mostly."""
+
+
 def is_hub_name(name: str) -> bool:
     """Whether a name reads like `user/model`."""
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
@@ -62,7 +66,10 @@ def publish(folder: Path, name: str, instead: Mapping[str, str] | None = None) -
             for file_name, text in (instead or {}).items():
                 (Path(temporary) / file_name).write_text(text, encoding="utf-8")
             return str(api.upload_folder(repo_id=name, folder_path=temporary))
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:
+        if not isinstance(error, HfHubHTTPError | OSError | ValueError) and type(error).__module__.split(".")[0] not in NETWORK:
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
-            f"{name} could not be published ({str(error).splitlines()[0]}): log in with `hf auth login`, or check the name"
+            f"{name} could not be published ({reason}): log in with `hf auth login`, or check the name or the network"
         ) from error

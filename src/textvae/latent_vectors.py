@@ -57,6 +57,7 @@ def bottom_of(model: LatentTextModel, vectors: np.ndarray) -> Tensor:
         ConfigError: the vectors are not (N, D) for this model, or hold a number that is not finite.
     """
     expected = latent_width(model)
+    require(vectors.dtype.kind in "fiu", f"latent vectors are of type {vectors.dtype}: give numbers of shape (N, {expected})")
     if vectors.ndim != 2 or vectors.shape[1] != expected:
         raise ConfigError(
             f"latent vectors are of shape {vectors.shape}: this model takes (N, {expected}); give vectors that this model encoded"

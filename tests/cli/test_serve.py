@@ -71,7 +71,7 @@ def test_answers_are_those_of_the_library(explorer: Explorer, run: Path) -> None
         ("reconstruct", {"texts": [1]}, "texts hold a int"),
         ("reconstruct", {}, "reconstruct needs 'texts'"),
         ("interpolate", {"start": "a", "end": "b", "path": "round"}, "must be one of linear, spherical"),
-        ("interpolate", {"start": "a", "end": 1}, "texts hold a int"),
+        ("interpolate", {"start": "a", "end": 1}, "end is a int"),
         ("score", {"texts": ["a"] * 500, "importance_samples": 100}, "whole number from 1 to 40"),
         ("reconstruct", {"texts": ["a"] * 1000, "beams": 21}, "whole number from 1 to 20"),
         ("draw", {"n": -1}, "n is -1"),

@@ -63,7 +63,7 @@ def test_a_byte_order_mark_is_dropped_and_told(write):
     ("content", "told"),
     [
         (b"", "empty"),
-        (b"\n\r\n\n", "empty"),
+        (b"\n\r\n\n", "no text in any of its 3 rows"),
         (b"\xef\xbb\xbf", "empty"),
         (b"a\r\nb\nc\xff\n", "line 3: not valid UTF-8 (byte 0xff)"),
         (b"a\rb\xc3", "line 2: not valid UTF-8"),
@@ -262,3 +262,19 @@ def test_what_is_written_as_a_table_is_read_back(tmp_path_factory, lines, form):
     path = path.with_suffix(".jsonl")
     path.write_text("".join(json.dumps({"text": line}) + os.linesep for line in lines), encoding="utf-8")
     assert read_lines(path, "text") == (lines, ())
+
+
+def test_a_csv_may_be_separated_by_semicolons(tmp_path: Path) -> None:
+    path = tmp_path / "spreadsheet.csv"
+    path.write_text('SMILES;act\n"C;C";1,5\nCCO;2,0\n')
+    assert read_lines(path, "SMILES") == (["C;C", "CCO"], ())
+    with pytest.raises(CorpusError, match=r"has no column 'smiles'; its columns are SMILES, act\. Did you mean 'SMILES'"):
+        read_lines(path, "smiles")
+    path.write_text("a;b,c\nx;y,z\n")
+    assert read_lines(path, "a;b") == (["x;y"], ())
+
+
+def test_a_file_of_empty_lines_is_not_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "blank.txt").write_text("\n\n\n")
+    with pytest.raises(CorpusError, match="has no text in any of its 3 rows: give a file of texts"):
+        read_lines(tmp_path / "blank.txt")

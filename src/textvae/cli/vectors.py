@@ -74,7 +74,7 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         vectors = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:  # other bytes, cut short, or objects, which only pickle could read
-        reason = " ".join(str(error).split())
+        reason = "it holds other bytes" if "pickle" in str(error) else " ".join(str(error).split())
         raise ConfigError(f"{path} is no whole .npy file of numbers ({reason}): encode the texts again") from error
     if not isinstance(vectors, np.ndarray):
         vectors.close()
@@ -92,7 +92,7 @@ def _read_parquet(path: Path) -> np.ndarray:
         flat = column.flatten().to_numpy(zero_copy_only=False)
         lengths = np.unique(arrow.compute.list_value_length(column).to_numpy(zero_copy_only=False))
     except (arrow.ArrowException, KeyError, AttributeError, OSError) as error:
-        reason = " ".join(str(error).split())
+        reason = "it holds other bytes" if "pickle" in str(error) else " ".join(str(error).split())
         raise ConfigError(f"{path} is no whole parquet file with a column z of number lists ({reason}): encode the texts again") from error
     if len(lengths) > 1 or flat.size % max(1, rows):
         raise ConfigError(f"{path}: its vectors are not all of one width: encode the texts again")

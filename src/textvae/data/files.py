@@ -53,8 +53,9 @@ def read_lines(path: Path, column: str | None = None) -> tuple[list[str], tuple[
     else:
         lines, notices = READERS[suffix](path, data, column)
     if not any(lines):
-        rows = bool(lines) and suffix in READERS
-        told = "has no text in any of its rows: give a column of texts" if rows else "is empty: give a file with at least one line of text"
+        told = "is empty: give a file with at least one line of text"
+        if lines:
+            told = f"has no text in any of its {len(lines):,} rows: give {'a column' if suffix in READERS else 'a file'} of texts"
         raise CorpusError(f"{path} {told}")
     return lines, notices
 
@@ -125,12 +126,14 @@ def _decode(path: Path, data: bytes) -> tuple[str, tuple[str, ...]]:
 
 
 def _separated(path: Path, data: bytes, column: str | None) -> tuple[list[str], tuple[str, ...]]:
-    """Read a .csv or .tsv file whose first row names the columns."""
+    """Read a .csv or .tsv file whose first row names the columns; a .csv may be separated by semicolons."""
     text, notices = _decode(path, data)
     tabs = _format(path) == ".tsv"
+    header = text.partition("\n")[0]
+    delimiter = "\t" if tabs else ";" if ";" in header and "," not in header else ","  # as spreadsheets write it where , is in numbers
     limit = csv.field_size_limit(LARGEST_CELL)  # of the whole process
     try:
-        cells = list(_cells_of_rows(path, csv.reader(io.StringIO(text), delimiter="\t" if tabs else ",", strict=True), column))
+        cells = list(_cells_of_rows(path, csv.reader(io.StringIO(text), delimiter=delimiter, strict=True), column))
     except csv.Error as error:
         if not tabs:
             raise CorpusError(f"{path} is not well-formed csv ({error}): write it again with its quotes doubled") from error
@@ -199,7 +202,8 @@ def _choose_column(place: Path | str, columns: list[str], column: str | None) ->
         return column
     listed = ", ".join(columns) or "none"
     if column is not None:
-        hint = did_you_mean(column, get_close_matches(column, columns, n=1))
+        folded = {name.casefold(): name for name in columns}
+        hint = did_you_mean(column, [folded[near] for near in get_close_matches(column.casefold(), folded, n=1)])
         raise CorpusError(f"{place}: has no column {column!r}; its columns are {listed}.{hint}")
     if len(columns) != 1:
         raise CorpusError(f"{place}: has {len(columns)} columns ({listed}): name the one that holds the text with --column")
