@@ -40,7 +40,12 @@ def _draw_terms(axes: Axes, records: list[dict[str, Any]], entropy: float | None
     steps = [record["step"] for record in records]
     distortion = [record["valid"]["distortion"] for record in records]
     rate = [record["valid"]["rate"] for record in records]
-    axes.stackplot(steps, distortion, rate, colors=[BLUE, ORANGE], alpha=0.85, labels=["distortion −log p(x|z)", "rate KL[q‖p]"])
+    names = ["distortion −log p(x|z)", "rate KL[q‖p]"]
+    if len(steps) > 1:
+        axes.stackplot(steps, distortion, rate, colors=[BLUE, ORANGE], alpha=0.85, labels=names)
+    else:  # a single look spans no area
+        for values, below, colour, name in zip((distortion, rate), ([0.0], distortion), (BLUE, ORANGE), names, strict=True):
+            axes.bar(steps, values, steps[0] / 10, below, color=colour, alpha=0.85, label=name)
     if entropy is not None:
         axes.axhline(entropy, color=BLACK, linestyle="--", linewidth=1.5, label=f"entropy of the source, {entropy:.2f}")
     total = [d + r for d, r in zip(distortion, rate, strict=True)]
@@ -52,7 +57,7 @@ def _draw_terms(axes: Axes, records: list[dict[str, Any]], entropy: float | None
         xlim=_ends(steps),
         ylim=(0, min(max(total), 3 * lowest)),
     )
-    axes.legend(loc="lower center", frameon=True)
+    axes.legend(loc="lower center" if len(steps) > 1 else "center left", frameon=True)
 
 
 def _draw_rates(axes: Axes, records: list[dict[str, Any]]) -> None:
@@ -62,7 +67,7 @@ def _draw_rates(axes: Axes, records: list[dict[str, Any]]) -> None:
     for i in range(rungs):
         name = "rate" if rungs == 1 else f"rung {i + 1}"
         values = [record["valid"]["rate_per_rung"][i] for record in records]
-        axes.plot(steps, values, color=RUNGS[i % len(RUNGS)], linewidth=2, label=name)
+        axes.plot(steps, values, color=RUNGS[i % len(RUNGS)], linewidth=2, label=name, marker=None if len(steps) > 1 else "o")
     axes.axhline(SILENT_RUNG, color=BLACK, linestyle=":", linewidth=1, label=f"collapse, {SILENT_RUNG}")
     axes.set(
         xlabel="step",
@@ -71,9 +76,9 @@ def _draw_rates(axes: Axes, records: list[dict[str, Any]]) -> None:
         xlim=_ends(steps),
         ylim=(0, None),
     )
-    axes.legend(loc="lower right", frameon=True)
+    axes.legend(loc="best", frameon=True)
 
 
-def _ends(steps: list[int]) -> tuple[int, int]:
-    """From the first look to the last; from the beginning where there was one look only."""
-    return (steps[0] if len(steps) > 1 else 0), steps[-1]
+def _ends(steps: list[int]) -> tuple[float, float]:
+    """From the first look to the last; around it from the beginning where there was one look only."""
+    return (steps[0], steps[-1]) if len(steps) > 1 else (0.0, 1.5 * steps[0])

@@ -66,7 +66,7 @@ def _plane(runs: Sequence[Told], group: Group) -> str:
     bounds = [(runs[i].measured.bounds, rows) for i, rows in zip(group.members, group.rows, strict=True)]
     points = [(float(one.rates[rows].sum(1).mean()), float(one.distortion[rows].mean())) for one, rows in bounds]
     with _svg() as (path, text):
-        with drawing([path], (6.4, 4.2)) as (_, axes):
+        with drawing([path], (6.4, 4.2)) as (figure, axes):
             axis = axes[0, 0]
             for i, (rate, distortion) in zip(group.members, points, strict=True):
                 axis.plot([rate], [distortion], **{**look(i), "linestyle": "none"}, markersize=7, label=runs[i].name)
@@ -80,7 +80,7 @@ def _plane(runs: Sequence[Told], group: Group) -> str:
                     axis.annotate(f"−{total:g}", enters, (3, -2), textcoords="offset points", color=GREY, fontsize=7, va="top")
             axis.set(xlabel=f"rate KL[q‖p], {NATS}", ylabel=f"distortion −log p(x|z), {NATS}")
             axis.set_title("along a dotted line the ELBO is the same, as written where it begins")
-            axis.legend(frameon=True)
+            figure.legend(loc="outside lower center", ncols=min(4, len(points)))  # inside it would lie on a run somewhere
         return text()
 
 

@@ -26,7 +26,7 @@ def check_figure(path: Path) -> None:
 def front_figure(found: Found, path: Path) -> None:
     """Draw the complete trials of a sweep. Raises `RunError` where the file cannot be written."""
     complete, best = ranked(found.trials), front(found.trials)
-    with drawing([path], (6.4, 4.8)) as (_, axes):
+    with drawing([path], (6.4, 4.8)) as (figure, axes):
         axis = axes[0, 0]
         axis.scatter(*_points(complete), s=26, facecolors="none", edgecolors=BLUE, label=f"trials ({len(complete)})", zorder=3)
         axis.step(*_points(best), where="post", color=ORANGE, linewidth=1.5, zorder=4)
@@ -40,7 +40,7 @@ def front_figure(found: Found, path: Path) -> None:
             axis.plot(across, [found.entropy - rate for rate in across], color=BLACK, linestyle="--", linewidth=1, label=label)
         name, elbo = Path(found.settings.corpus.path).name, max(one.outcome.elbo for one in complete if one.outcome)
         axis.set(xlabel=RATE_AXIS, ylabel=DISTORTION_AXIS, title=f"{name}, valid: best ELBO {elbo:.2f} nats (trial {complete[0].number})")
-        axis.legend(loc="upper right")
+        figure.legend(loc="outside lower center", ncols=4)  # inside it would lie on a trial somewhere
 
 
 def _points(trials: list[Trial]) -> tuple[list[float], list[float]]:
