@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -78,3 +79,14 @@ def test_one_process_alone_writes_into_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot be written"), alone_in(tmp_path / "file" / "run", []):
         pass
+
+
+def test_on_a_disk_without_locks_nothing_of_others_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unable(handle: int, operation: int) -> None:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    with alone_in(tmp_path / "run", ["weights.bin"]):
+        (tmp_path / "run" / ".weights.bin.0123abcd").touch()
+        with alone_in(tmp_path / "run", ["weights.bin"]):
+            assert (tmp_path / "run" / ".weights.bin.0123abcd").exists()

@@ -293,8 +293,8 @@ class TextVAE:
         )
 
     def training_lines(self) -> Sequence[str] | None:
-        """The lines it was trained on; None where these are drawn or fetched, or no longer lie where they did."""
-        if self.folder is None or self.settings.corpus.path in BUILT_IN:
+        """The lines it was trained on; None where these are drawn, fetched, a starting run's as well, or lie no longer where they did."""
+        if self.folder is None or self.settings.corpus.path in BUILT_IN or self.settings.training.start_from is not None:
             return None
         try:
             data = self.prepared()

@@ -109,7 +109,8 @@ def require_writable(path: Path) -> None:
 def alone_in(folder: Path, names: Iterable[str]) -> Iterator[None]:
     """Inside the block this process alone writes files of these names into a folder, which is made where there is none.
 
-    What processes that were killed have left half-written of them is removed; so is a folder that was made and stays empty.
+    What processes that were killed have left half-written of them is removed; so is a folder that was made and stays empty. On a disk
+    without locks nobody is held back, and nothing removed.
 
     Raises:
         RunError: another process writes there, or the folder cannot be made.
@@ -120,29 +121,32 @@ def alone_in(folder: Path, names: Iterable[str]) -> Iterator[None]:
     except OSError as error:
         raise RunError(_cannot_write(folder, error)) from error
     handle = os.open(folder, os.O_RDONLY) if hasattr(os, "O_DIRECTORY") else None
+    held = False
     try:
-        if handle is not None:
-            _lock_folder(handle, folder)
-        begun = "|".join(re.escape(name[:NAMED]) for name in names)
-        for path in folder.iterdir():
-            if re.fullmatch(rf"\.({begun})\.[0-9a-f]{{8}}", path.name):
-                path.unlink(missing_ok=True)
+        held = handle is not None and _locked(handle, folder)
+        if held:  # else they may be those of a process that writes now
+            begun = "|".join(re.escape(name[:NAMED]) for name in names)
+            for path in folder.iterdir():
+                if re.fullmatch(rf"\.({begun})\.[0-9a-f]{{8}}", path.name):
+                    path.unlink(missing_ok=True)
         yield
     finally:
-        if handle is not None:
-            os.close(handle)
-        if made:
+        if made and held:
             with suppress(OSError):  # it holds something now
                 folder.rmdir()
+        if handle is not None:
+            os.close(handle)
 
 
-def _lock_folder(handle: int, folder: Path) -> None:
+def _locked(handle: int, folder: Path) -> bool:
+    """Whether this process holds an open folder from now on; not on a disk without locks. Raises `RunError` where another one does."""
     try:
         lock(handle, wait=False)
     except BlockingIOError:
         raise RunError(f"another process trains in {folder}: wait for it, or choose another folder with --out") from None
-    except RunError:  # a disk without locks: there it is as it was before there were any
-        return
+    except RunError:
+        return False
+    return True
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

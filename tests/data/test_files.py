@@ -270,8 +270,13 @@ def test_a_csv_may_be_separated_by_semicolons(tmp_path: Path) -> None:
     assert read_lines(path, "SMILES") == (["C;C", "CCO"], ())
     with pytest.raises(CorpusError, match=r"has no column 'smiles'; its columns are SMILES, act\. Did you mean 'SMILES'"):
         read_lines(path, "smiles")
-    path.write_text("a;b,c\nx;y,z\n")
-    assert read_lines(path, "a;b") == (["x;y"], ())
+    for content, column, expected in (
+        ("a;b,c\nx;y,z\n", "a;b", ["x;y"]),
+        ('"name, full";age\n"Ada, L";36\n', "name, full", ["Ada, L"]),
+        ("title; subtitle\nonly a title\n", "title; subtitle", ["only a title"]),
+    ):
+        path.write_text(content)
+        assert read_lines(path, column) == (expected, ())
 
 
 def test_a_file_of_empty_lines_is_not_called_empty(tmp_path: Path) -> None:

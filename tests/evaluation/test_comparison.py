@@ -150,6 +150,8 @@ def test_whoever_may_know_the_lines_is_told(corpus: Path, tmp_path: Path, monkey
         other.write_text("\n".join([*training, "aa"] * 2))  # another file: nobody can tell any more
     other.unlink()
     assert second.training_lines() is None
+    onwards = trained(corpus, tmp_path / "onwards", training={"start_from": str(tmp_path / "a")})
+    assert onwards.training_lines() is None and first.training_lines() is not None  # it knows lines of both
     with pytest.warns(UserWarning) as found:
         second.compare(second, corpus, importance_samples=1)
     assert "the first model" in warned(found) and "the second model" in warned(found)

@@ -282,3 +282,4 @@ def test_a_line_with_an_unknown_symbol_does_not_read_back_though_it_holds_the_si
 def test_a_perplexity_beyond_all_numbers_is_the_largest() -> None:
     assert perplexity(2.0) == math.exp(2.0)
     assert perplexity(1e6) == perplexity(math.inf) == sys.float_info.max
+    assert math.isnan(perplexity(math.nan))

@@ -261,11 +261,12 @@ def test_two_processes_do_not_train_in_one_folder(settings: Any, stop_at: Any, t
     assert ["another process" in told for told in refused] == [True, False, True]
 
 
-@pytest.mark.parametrize("stopped", [True, False])
-def test_a_run_that_lost_its_state_is_not_begun_anew(stopped: bool, settings: Any, stop_at: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [3, 5, 99])
+def test_a_run_that_lost_its_state_is_not_begun_anew(stop: int, settings: Any, stop_at: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    session.start(settings("rnn", training={"evaluate_every": 2}), run, [stop_at(5)] if stopped else [])
-    (run / "training.safetensors").unlink()
+    session.start(settings("rnn", training={"evaluate_every": 2}), run, [stop_at(stop)])
+    for name in ("training.safetensors", "training.json"):
+        (run / name).unlink()
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     with pytest.raises(RunError, match=r"has no training\.safetensors to go on from.* train on in another folder with --start-from"):
         session.resume(run)

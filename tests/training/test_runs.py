@@ -222,7 +222,7 @@ def test_minutes_are_fixed_in_the_config_as_steps(settings: Any, compare: Any, t
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(31.0, "0.5 minutes, not 1: .* was busier; --start-from"), (90.0, "1.5 .* was less busy$"), (61.0, "")]
+    ("seconds", "told"), [(31.0, "0.5 minutes, not 1: .* was slower; --start-from"), (90.0, "1.5 .* was faster$"), (61.0, "")]
 )
 def test_minutes_that_were_planned_wrong_are_told(
     seconds: float, told: str, settings: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -9,7 +9,7 @@ from typing import Any, final
 
 import pytest
 
-from textvae.errors import PackageError
+from textvae.errors import PackageError, RunError
 from textvae.training import session
 from textvae.training.metrics import METRICS, MetricsLog
 from textvae.training.trackers import TRACKERS, TensorBoardTracker, WandbTracker, scalars_of
@@ -74,6 +74,17 @@ def test_wandb_goes_on_with_the_same_run(settings: Any, stop_at: Any, tmp_path: 
     assert first["id"] == second["id"] and (first["project"], first["name"], first["resume"]) == ("textvae", "run", "allow")
     assert first["config"]["model"]["architecture"] == "rnn" and stand_in.finished == 2
     assert stand_in.summary["kept_step"] in {line["step"] for line in lines} and "kept/elbo" in stand_in.summary
+
+
+def test_a_login_that_wandb_misses_is_told_in_one_line(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**given: Any) -> None:
+        raise ValueError("api_key not configured (no-tty)\ncall wandb.login()")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=refuse))  # type: ignore[arg-type]
+    run = tmp_path / "run"
+    with pytest.raises(RunError, match=r"wandb refuses to begin \(api_key not .*\): `wandb login`, or WANDB_MODE=offline; .* --resume$"):
+        session.start(settings("lm"), run, [WandbTracker(run)])
+    assert session.resume(run)
 
 
 def test_a_tracker_that_is_not_installed_is_told_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

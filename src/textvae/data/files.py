@@ -129,8 +129,7 @@ def _separated(path: Path, data: bytes, column: str | None) -> tuple[list[str], 
     """Read a .csv or .tsv file whose first row names the columns; a .csv may be separated by semicolons."""
     text, notices = _decode(path, data)
     tabs = _format(path) == ".tsv"
-    header = text.partition("\n")[0]
-    delimiter = "\t" if tabs else ";" if ";" in header and "," not in header else ","  # as spreadsheets write it where , is in numbers
+    delimiter = "\t" if tabs else _delimiter(text)
     limit = csv.field_size_limit(LARGEST_CELL)  # of the whole process
     try:
         cells = list(_cells_of_rows(path, csv.reader(io.StringIO(text), delimiter=delimiter, strict=True), column))
@@ -142,6 +141,19 @@ def _separated(path: Path, data: bytes, column: str | None) -> tuple[list[str], 
     finally:
         csv.field_size_limit(limit)
     return _lines_of_cells(path, cells, notices)
+
+
+def _delimiter(text: str) -> str:
+    """The comma; the semicolon where it alone parts the names of columns, and the first row into as many: as spreadsheets write it where
+    the comma stands in numbers.
+    """
+
+    def parts(row: str, delimiter: str) -> int:
+        return len(next(csv.reader([row], delimiter=delimiter), []))
+
+    header, first, *_ = [*text.split("\n", 2), ""]
+    columns = parts(header, ";")
+    return ";" if parts(header, ",") == 1 < columns == parts(first, ";") else ","
 
 
 def _cells_of_rows(path: Path, rows: Any, column: str | None) -> Iterator[str]:

@@ -191,7 +191,7 @@ def _sizes_and_bounds(bounds: Bounds, table: TokenTable, lines: Sequence[str], g
 
 def perplexity(nats: float) -> float:
     """exp(nats a symbol); the largest number there is where that is beyond it, as for a model that has gone astray."""
-    return math.exp(nats) if nats < math.log(sys.float_info.max) else sys.float_info.max
+    return sys.float_info.max if nats >= math.log(sys.float_info.max) else math.exp(nats)
 
 
 def observations(lines: Sequence[str], drawn: bool) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, final
 
@@ -123,7 +124,7 @@ def tell(
         steps=history[-1]["step"] if history else planned,
         planned=planned,
         history=history,
-        training_lines=vae.training_lines,
+        training_lines=cache(vae.training_lines),
         measured_on=vae.settings.corpus if corpus is None else replace(vae.settings.corpus, path=str(corpus), column=column),
         measured=measured,
         whole=reads_back(vae.tokenizer, vae.tokenizer.encode(lines), lines),

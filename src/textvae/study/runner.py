@@ -172,5 +172,8 @@ def _standing(done: int, total: int, running: Sequence[_Worker], records: Record
 
 def _share(run: Path) -> float:
     """How much of a run is done, as its last look at valid says."""
-    folder, lines = RunFolder(run), MetricsLog(run / METRICS).read()
-    return lines[-1]["step"] / max(1, folder.load()[0].steps) if folder.exists and lines else 0.0
+    try:
+        folder, lines = RunFolder(run), MetricsLog(run / METRICS).read()
+        return lines[-1]["step"] / max(1, folder.load()[0].steps) if folder.exists and lines else 0.0
+    except RunError:  # the process that trains it tells of that
+        return 0.0

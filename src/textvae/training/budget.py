@@ -43,7 +43,7 @@ OFF = 0.25
 
 @final
 class MinutesWatch(Hook):
-    """Tells other hooks of a run whose minutes were planned while the machine was busier, or less so, than it was afterwards."""
+    """Tells other hooks of a run whose minutes were planned by a pace that it did not keep."""
 
     def __init__(self, minutes: float, out: Path, hooks: Hook) -> None:
         self._minutes, self._out, self._hooks = minutes, out, hooks
@@ -58,9 +58,9 @@ class MinutesWatch(Hook):
         took = end.seconds / 60
         if end.steps < self._steps or self._minutes < 1 or abs(took / self._minutes - 1) <= OFF:
             return
-        then, remedy = ("busier", f"; --start-from {self._out} trains on") if took < self._minutes else ("less busy", "")
-        told = f"it trained for {took:.1f} minutes, not {self._minutes:g}: its steps were planned in its first seconds"
-        self._hooks.on_warning(f"{told}, when the machine was {then}{remedy}")
+        then, remedy = ("slower", f"; --start-from {self._out} trains on") if took < self._minutes else ("faster", "")
+        told = f"it trained for {took:.1f} minutes, not {self._minutes:g}: its steps were planned by its first seconds"
+        self._hooks.on_warning(f"{told}, when it was {then}{remedy}")
 
 
 def planned(model: LatentTextModel, data: Prepared, objective: ObjectiveSettings, settings: TrainingSettings) -> TrainingSettings:

@@ -10,7 +10,7 @@ from secrets import token_hex
 from typing import Any, final
 
 from textvae.config import TrackerName
-from textvae.errors import extra
+from textvae.errors import RunError, extra
 from textvae.settings import to_dict
 from textvae.storage import write_atomically
 from textvae.training.hooks import Hook, RunEnd
@@ -49,7 +49,7 @@ class TensorBoardTracker(Hook):
     def on_start(self, steps: int, done: int) -> None:
         """Open the file, and take back what was written of steps behind the checkpoint."""
         self._step = done
-        self._writer = self._open(str(self._folder / "tensorboard"), purge_step=done + 1 if done else None)
+        self._writer = self._open(str(self._folder / "tensorboard"), purge_step=done + 1)
         if not done:
             self._writer.add_text("config", f"```\n{json.dumps(config_of(self._folder), indent=2)}\n```", 0)
 
@@ -93,14 +93,13 @@ class WandbTracker(Hook):
         kept = self._folder / "wandb-id"
         if not (done and kept.exists()):
             write_atomically(kept, token_hex(4).encode())
-        self._run = self._wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "textvae"),
-            name=self._folder.name,
-            id=kept.read_text().strip(),
-            resume="allow",
-            dir=str(self._folder),
-            config=config_of(self._folder),
-        )
+        project, config = os.environ.get("WANDB_PROJECT", "textvae"), config_of(self._folder)
+        where = {"project": project, "name": self._folder.name, "id": kept.read_text().strip(), "dir": str(self._folder)}
+        try:
+            self._run = self._wandb.init(**where, resume="allow", config=config)
+        except Exception as error:  # whatever its package raises without a login, or without a network
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise RunError(f"wandb refuses to begin ({reason}): `wandb login`, or WANDB_MODE=offline; then go on with --resume") from error
 
     def on_evaluation(self, metrics: dict[str, Any]) -> None:
         """Log its numbers."""

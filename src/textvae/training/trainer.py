@@ -137,7 +137,7 @@ class Trainer:
 
     def _require_no_work(self) -> None:
         """Raise `RunError` where a run without a state of training has taken steps: to start anew would write over what it learned."""
-        done = [name for name in ("training.json", CARD) if (self.folder / name).exists()]
+        done = [name for name in ("training.json", "environment.json", CARD) if (self.folder / name).exists()]
         history = self.metrics.read()
         if done or len(history) > 1:
             raise RunError(
