@@ -46,6 +46,6 @@ def collect_seldom() -> None:
     """From now on Python looks less often for cycles of objects, in this process: for commands, whose process is ours.
 
     Importing torch makes some hundred thousand objects that all live as long as the process, and Python would look through them again
-    and again: a twentieth of the time from a command to its first step. A training step leaves none.
+    and again, for some hundredths of the time from a command to its first step. A training step leaves none.
     """
     gc.set_threshold(COLLECTED_AFTER, *gc.get_threshold()[1:])

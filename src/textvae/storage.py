@@ -143,7 +143,7 @@ def _locked(handle: int, folder: Path) -> bool:
     try:
         lock(handle, wait=False)
     except BlockingIOError:
-        raise RunError(f"another process trains in {folder}: wait for it, or choose another folder with --out") from None
+        raise RunError(f"another process is at work in {folder}: wait for it, or choose another folder with --out") from None
     except RunError:
         return False
     return True

@@ -248,7 +248,7 @@ def test_two_processes_do_not_train_in_one_folder(settings: Any, stop_at: Any, t
 
     def too(train: Callable[[], object]) -> Callable[[], None]:
         def attempt() -> None:
-            with pytest.raises(RunError, match=r"already holds a run|another process trains in") as error:
+            with pytest.raises(RunError, match=r"already holds a run|another process is at work in") as error:
                 train()
             refused.append(str(error.value))
 
