@@ -67,7 +67,10 @@ def test_one_process_alone_writes_into_a_folder(tmp_path: Path) -> None:
     """What one that was killed has left half-written goes, and what others have put there stays."""
     folder = tmp_path / "deep" / "run"
     with alone_in(folder, ["weights.bin"]):
-        with pytest.raises(RunError, match=r"another process is at work in .*run: wait for it, or choose another folder"), alone_in(folder, []):
+        with (
+            pytest.raises(RunError, match=r"another process is at work in .*run: wait for it, or choose another folder"),
+            alone_in(folder, []),
+        ):
             pass
         for name in (".weights.bin.0123abcd", ".other.bin.0123abcd", ".weights.bin.mine", "weights.bin"):
             (folder / name).touch()

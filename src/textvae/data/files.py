@@ -129,9 +129,9 @@ def _separated(path: Path, data: bytes, column: str | None) -> tuple[list[str], 
     """Read a .csv or .tsv file whose first row names the columns; a .csv may be separated by semicolons."""
     text, notices = _decode(path, data)
     tabs = _format(path) == ".tsv"
-    delimiter = "\t" if tabs else _delimiter(text)
     limit = csv.field_size_limit(LARGEST_CELL)  # of the whole process
     try:
+        delimiter = "\t" if tabs else _delimiter(text)
         cells = list(_cells_of_rows(path, csv.reader(io.StringIO(text), delimiter=delimiter, strict=True), column))
     except csv.Error as error:
         if not tabs:
