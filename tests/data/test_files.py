@@ -274,7 +274,7 @@ def test_a_csv_may_be_separated_by_semicolons(tmp_path: Path) -> None:
         ("a;b,c\nx;y,z\n", "a;b", ["x;y"]),
         ('"name, full";age\n"Ada, L";36\n', "name, full", ["Ada, L"]),
         ("title; subtitle\nonly a title\n", "title; subtitle", ["only a title"]),
-        ("text\n" + 200_000 * "x" + "\n", "text", [200_000 * "x"]),
+        ("text;label\n" + 200_000 * "x" + ";1\n", "text", [200_000 * "x"]),
     ):
         path.write_text(content)
         assert read_lines(path, column) == (expected, ())
