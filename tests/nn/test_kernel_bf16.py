@@ -26,8 +26,9 @@ def made(cell: str, inputs: int, hidden: int, layers: int = 1) -> Recurrent:
 
 
 @needs_kernel
-def test_the_kernel_knows_whether_the_processor_has_bf16() -> None:
-    assert kernel().bf16 == ("avx512_bf16" in processor_features())
+def test_a_processor_without_bf16_has_no_kernel_in_bf16() -> None:
+    """One with it may be refused its matrix registers by the system (`test_kernel_emulated.py`)."""
+    assert not kernel().bf16 or "avx512_bf16" in processor_features()
 
 
 @needs_kernel
