@@ -204,6 +204,9 @@ def test_what_the_decoder_without_a_latent_dominates_alone() -> None:
     assert "| no latent | `lm` elbo | – | – | 6 | 1 | 36.80 | 0.00 | −36.80 |" in text
     assert "On 9 sequences of test" in text and "K 100 samples" in text
     assert "Not trained yet: `lm longer` (seed 0), " in text and "`rnn-map` (seed 1, 2)" in text
+    assert "compares with a printed row" not in text
+    named = page(TABLE2, "best", [lm, other], "textvae reproduce table2 --corpus names.csv", "names.csv")
+    assert "The lines are those of `names.csv`" in named and "nothing here compares with a printed row" in named
 
 
 def _record(names: dict, measured: dict) -> dict:

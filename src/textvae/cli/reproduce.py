@@ -92,7 +92,7 @@ def _table(
         if json:
             print_json([one.to_dict() for one in found])
         else:
-            print_table(_terminal(found))
+            print_table(_terminal(found, corpus))
             note(f"the whole page is {out / f'{what}-{budget}.md'}")
 
     return show
@@ -134,13 +134,14 @@ def _figures(out: Path, budget: Budget, corpus: str | None, processes: int | Non
     return show
 
 
-def _terminal(found: Sequence[Summary]) -> Table:
+def _terminal(found: Sequence[Summary], corpus: str | None) -> Table:
     """The figures that fit a terminal."""
     from rich.table import Table
 
     from textvae.study.pages.markdown import number
 
-    title = "nats a sequence, on test; mean ± standard deviation over seeds; printed: the study's ELBO in nats"
+    of = f" of {Path(corpus).name}" if corpus else ""
+    title = f"nats a sequence, on test{of}; mean ± standard deviation over seeds; printed: the study's ELBO in nats"
     table = Table(title=title, title_justify="left")
     for name in ("row", "run", "seeds", "distortion", "rate", "ELBO", "bound", "gap", "printed", "dominates"):
         words = name in ("row", "run")

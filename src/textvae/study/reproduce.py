@@ -70,7 +70,8 @@ def write_page(table: Table, budget: Budget, out: Path, wanted: Sequence[Job], c
     records = [record for record in map(Records(out).find, wanted) if record is not None]
     found = summaries(table, records)
     command = page_command(table.name, budget, corpus)
-    text = "\n".join([page(table, budget, found, command), *_mixtures(records)])
+    lines = Path(corpus).name if corpus else None
+    text = "\n".join([page(table, budget, found, command, lines), *_mixtures(records)])
     write_atomically(out / f"{table.name}-{budget}.md", text.encode())
     told = {"schema": 1, "table": table.name, "budget": budget, "command": command, "rows": [one.to_dict() for one in found]}
     write_json(out / f"{table.name}-{budget}.json", told)

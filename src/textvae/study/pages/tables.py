@@ -32,18 +32,23 @@ without a latent that is one string for all lines. The importance bound is of K 
 
 GAP = """ *Gap* is the mean of log p\\*(x) − ELBO over the same lines, whose own log p\\* is not quite the entropy of the source."""
 
+LINES = """The lines are those of `{name}`, taken for the study's as --corpus says. Where they are others, nothing here compares with a \
+printed row.
+"""
+
 CONVENTION = """The study's columns add a position's mean to a sequence's sum, and are those of one validation batch of 32 sequences. \
 *Dominates* says whether our distortion and our rate, in nats a sequence, are both below the printed row's{least}.
 """
 
 
-def page(study: Table, budget: Budget, found: Sequence[Summary], command: str) -> str:
-    """The whole page in Markdown."""
+def page(study: Table, budget: Budget, found: Sequence[Summary], command: str, lines: str | None = None) -> str:
+    """The whole page in Markdown; `lines` names the corpus in place of the study's."""
     least = f", with a rate of at least {study.least_rate:g}" if study.least_rate else ""
     parts = [
         f"# {study.title}, budget `{budget}`\n",
         f"    {command}\n",
         f"{ABOUT[budget]}\n",
+        *([LINES.format(name=lines)] if lines else []),
         *_about_the_figures(study, budget, found),
         measured(found),
         *_missing(study, budget, found),
