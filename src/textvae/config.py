@@ -64,6 +64,15 @@ class CorpusSettings:
     long_lines: Literal["skip", "cut"] = "skip"
     """What becomes of a line longer than max_length: left out, or cut. Either way it is counted and reported."""
 
+    spaces: Literal["keep", "strip"] = "keep"
+    """What becomes of spaces around a line: kept, or taken off."""
+
+    blank_lines: Literal["keep", "skip"] = "keep"
+    """What becomes of a line that is empty or all spaces: kept, a line like others, or left out. Either way it is counted and reported."""
+
+    copies: Literal["keep", "skip"] = "keep"
+    """What becomes of a line that stands above in its file or split too: kept, or left out, so that each stands there once."""
+
     split: Literal["random", "file-order"] = "random"
     """How `sentiment140` is split: by a stable hash of each line, or in file order as the study did."""
 

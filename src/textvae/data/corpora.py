@@ -14,6 +14,7 @@ from typing import final, get_args
 import numpy as np
 
 from textvae.config import CorpusSettings, Split, require
+from textvae.data.cleaning import clean_lines, clean_splits, keeps_all
 from textvae.data.corpus import Corpus, crowding_notices, draw_training, fill_empty_splits, split_by_hash
 from textvae.data.files import read_lines, read_splits
 from textvae.data.sources.source import Source
@@ -70,23 +71,35 @@ def load_corpus(settings: CorpusSettings, seed: int = 0) -> Corpus:
         raise CorpusError(f"{name}: column {settings.column!r} was asked for, but {what} has no columns: leave it out")
     if name in SOURCES:
         return _draw_splits(load_source(name), settings, seed)
-    if name == "pydoc":
-        from textvae.data.pydoc import read_pydoc
-
-        return _split(name, read_pydoc())
+    require_corpus(name)
     if name == "sentiment140":
         from textvae.data.sentiment140 import load_sentiment140
 
-        return load_sentiment140(settings)
-    require_corpus(name)
-    path = Path(name)
-    if path.is_dir():
-        splits, notices = read_splits(path)
-        return Corpus(name, splits, notices=notices)
-    lines, notices = read_lines(path, settings.column)
-    if settings.split != "random":
-        notices += (f"{name}: corpus.split {settings.split} is that of sentiment140 alone; these lines are split by a hash of each",)
-    return _split(name, lines, notices)
+        tweets = load_sentiment140(settings)
+        splits, notices = dict(tweets.splits), tweets.notices
+    elif name not in BUILT_IN and Path(name).is_dir():
+        splits, notices = read_splits(Path(name))
+    else:
+        lines, notices = _read_whole(settings)
+        if settings.split != "random":
+            notices += (f"{name}: corpus.split {settings.split} is that of sentiment140 alone; these lines are split by a hash of each",)
+        return _split(name, lines, notices)
+    splits, told = clean_splits(name, splits, settings)
+    return Corpus(name, splits, notices=(*notices, *told))
+
+
+def _read_whole(settings: CorpusSettings) -> tuple[list[str], tuple[str, ...]]:
+    """The lines of a corpus that nobody has split, in their order, and what to tell of them."""
+    name = settings.path
+    notices: tuple[str, ...] = ()
+    if name == "pydoc":
+        from textvae.data.pydoc import read_pydoc
+
+        lines = read_pydoc()
+    else:
+        lines, notices = read_lines(Path(name), settings.column)
+    lines, told = clean_lines(name, lines, settings)
+    return lines, (*notices, *told)
 
 
 ALL = "all"
@@ -115,7 +128,7 @@ def load_lines(settings: CorpusSettings, split: str, seed: int = 0) -> Lines:
     path = Path(settings.path)
     if split == ALL and settings.path not in BUILT_IN and not path.is_dir():
         require_corpus(settings.path)
-        lines, notices = read_lines(path, settings.column)
+        lines, notices = _read_whole(settings)
         return Lines(settings.path, lines, None, notices)
     corpus = load_corpus(settings, seed)
     lines = [line for part in corpus.splits.values() for line in part] if split == ALL else corpus.splits[split]
@@ -137,7 +150,8 @@ def _draw_splits(source: Source, settings: CorpusSettings, seed: int) -> Corpus:
         "valid": source.sample(held_out, np.random.default_rng([VALID_STREAM])),
         "test": source.sample(held_out, np.random.default_rng([TEST_STREAM])),
     }
-    return Corpus(source.name, splits, source, seed=seed)
+    told = f"{source.name}: corpus.spaces, corpus.blank_lines and corpus.copies are of lines that are read; these are drawn, and stay"
+    return Corpus(source.name, splits, source, notices=() if keeps_all(settings) else (told,), seed=seed)
 
 
 def _split(name: str, lines: Sequence[str], notices: tuple[str, ...] = ()) -> Corpus:

@@ -99,6 +99,6 @@ def crowding_notices(splits: Mapping[str, list[str]]) -> tuple[str, ...]:
             shown = line if len(line) <= 30 else f"{line[:30]}…"
             notices.append(
                 f"{split}: {copies:,} of {len(lines):,} lines are copies of {shown!r}, for all copies of a line fall into one split: its "
-                "figures are mostly that line's; remove copies (sort -u), or give a folder that you split yourself"
+                "figures are mostly that line's; corpus.copies skip leaves copies out, or give a folder that you split yourself"
             )
     return tuple(notices)

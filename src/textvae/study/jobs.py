@@ -26,6 +26,15 @@ def run_name(row: str, variant: str) -> str:
     return row if variant == "elbo" else f"{row} {variant}"
 
 
+ADDED = (
+    ("training", "start_from", None),
+    ("corpus", "spaces", "keep"),
+    ("corpus", "blank_lines", "keep"),
+    ("corpus", "copies", "keep"),
+)
+"""Settings that came after the first records, and the value at which these stand as they were made."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -60,8 +69,9 @@ class Job:
         told = to_dict(self.settings)
         told["corpus"]["path"] = Path(told["corpus"]["path"]).name
         del told["training"]["graphs"]
-        if told["training"]["start_from"] is None:  # so that records from before there was such a setting stand
-            del told["training"]["start_from"]
+        for part, name, default in ADDED:
+            if told[part][name] == default:
+                del told[part][name]
         text = json.dumps([told, self.importance_samples], sort_keys=True)
         return blake2b(text.encode(), digest_size=6).hexdigest()
 
