@@ -246,6 +246,8 @@ def test_what_helps_against_a_collapse_goes_by_what_the_run_has() -> None:
         "more objective.free_bits than 4, objective.schedule linear or cyclical, an objective.beta below 0.5, "
         "more model.decoder.word_dropout, a smaller model.decoder.hidden"
     )
+    assert helps("cnn", training={"steps": 40}).startswith("more training.steps than 40, ")
+    assert "training.steps" not in helps("cnn", training={"steps": 4000})
     mixed = helps("rnn", objective={"free_bits": 0, "free_bits_per": "channel"}, model={"latent": {"prior": "mixture"}})
     assert mixed.startswith("objective.free_bits with objective.free_bits_per rung")
     assert "word_dropout" not in helps("rnn", model={"decoder": {"feeding": "self", "word_dropout": 0}})

@@ -9,6 +9,9 @@ from textvae.settings import RunSettings
 ENOUGH = 30
 """Lines below which nothing is said of a collapse: whether a unit moves with the line, few lines do not show."""
 
+FEW_STEPS = 500
+"""Training steps below which more of them are named first: sooner a latent is seldom in use."""
+
 SILENT_RUNG = 0.1
 """A rung that carries fewer nats than this says nothing about the text."""
 
@@ -37,7 +40,9 @@ def collapse_warning(rates_per_rung: Sequence[float], active_units: int, setting
         what = f"of {rungs} rungs (1 is the bottom) {names} {'has' if len(silent) == 1 else 'have'} collapsed"
     else:
         return None
-    return f"{what}; what helps: {', '.join([*_for_the_rate(settings), *_for_the_decoder(settings)])}"
+    steps = settings.training.steps
+    longer = [f"more training.steps than {steps:,}"] if steps is not None and steps < FEW_STEPS else []
+    return f"{what}; what helps: {', '.join([*longer, *_for_the_rate(settings), *_for_the_decoder(settings)])}"
 
 
 def _for_the_rate(settings: RunSettings) -> list[str]:
