@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -226,6 +227,27 @@ def test_a_truncated_file_is_damaged(share: float, tmp_path: Path) -> None:
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(RunError, match=r"weights\.safetensors is damaged or cut short .*: restore it from a copy"):
         read_tensors(path)
+
+
+def test_a_changed_bit_is_damage(tmp_path: Path) -> None:
+    """Wherever it is: in a number, in a name, in the metadata."""
+    path = tmp_path / "weights.safetensors"
+    tensors = {"a": torch.arange(4.0), "b": torch.tensor(3, dtype=torch.bfloat16), "c": torch.zeros(0), "d": torch.tensor([True])}
+    write_tensors(path, tensors, {"note": "kept"})
+    whole = path.read_bytes()
+    found, metadata = read_tensors(path)
+    assert metadata == {"note": "kept"} and all(torch.equal(found[name], value) for name, value in tensors.items())
+    for place in range(8, len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        if whole[place : place + 1] == b" " or b"crc32" in whole[max(0, place - 4) : place + 5]:
+            continue  # padding of the header; the checksum's own name, without which the file is as an older one
+        with pytest.raises(RunError, match="is damaged or cut short"):
+            read_tensors(path)
+
+
+def test_a_file_without_a_checksum_is_believed(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"a": torch.ones(2)}, tmp_path / "older.safetensors")
+    assert torch.equal(read_tensors(tmp_path / "older.safetensors")[0]["a"], torch.ones(2))
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

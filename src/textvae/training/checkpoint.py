@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import final
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -72,24 +73,43 @@ def set_random_state(state: dict[str, Tensor]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
+CHECKSUM = "crc32"
+"""Beside a file's metadata, the checksum of its tensors and of them: a bit that a disk or a copy has changed is no weight."""
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors as safetensors, atomically."""
+    """Write tensors as safetensors with a checksum, atomically."""
     from safetensors.torch import save
 
-    write_atomically(path, save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, metadata))
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    metadata = metadata or {}
+    write_atomically(path, save(tensors, metadata | {CHECKSUM: _checksum(tensors, metadata)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read tensors and metadata; raises `RunError` for a missing, cut short or damaged file."""
+    """Read tensors and metadata; raises `RunError` for a missing, cut short or damaged file. One without a checksum is believed."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        written = metadata.pop(CHECKSUM, None)
+        if written is not None and written != (found := _checksum(tensors, metadata)):
+            raise OSError(f"the checksum of what it holds is {found}, of what was written {written}")
     except FileNotFoundError:
         raise RunError(f"{path} is missing: go on with the run by --resume, restore it from a copy, or check the folder's name") from None
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path} is damaged or cut short ({error}): restore it from a copy, or train the run again") from error
+    return tensors, metadata
+
+
+def _checksum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """Of names, types, shapes and numbers, in an order of its own: safetensors has another."""
+    found = crc32(json.dumps(metadata, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        found = crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), found)
+        found = crc32(memoryview(value.reshape(-1).view(torch.uint8).numpy()), found)
+    return f"{found:08x}"
 
 
 def save_training(folder: Path, state: State, position: Position, random: dict[str, Tensor]) -> None:
