@@ -108,7 +108,7 @@ def _checksum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     found = crc32(json.dumps(metadata, sort_keys=True).encode())
     for name, value in sorted(tensors.items()):
         found = crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), found)
-        found = crc32(memoryview(value.reshape(-1).view(torch.uint8).numpy()), found)
+        found = crc32(value.reshape(-1).view(torch.uint8).numpy().data, found)
     return f"{found:08x}"
 
 
