@@ -61,14 +61,14 @@ class ProgressLine(Hook):
         self._bar.update(self._task, completed=record.step, terms=f"{_terms(distortion, rates)}  β {record.beta:.2f}")
 
     def on_evaluation(self, metrics: dict[str, Any]) -> None:
-        """Print the valid split's numbers."""
+        """Print the valid split's numbers; the time is that of all sittings, what is left goes by this one's pace."""
         valid, now = metrics["valid"], time.perf_counter()
         began, before = self._began
         total = self._bar.tasks[0].total or 1
         done = max(1, metrics["step"] - before)
         left = (now - began) / done * max(0, total - metrics["step"])
         self._print(
-            f"step {metrics['step']:>6}/{total:.0f}  {_clock(now - began)} (left {_clock(left)})  valid ELBO {valid['elbo']:.2f} = "
+            f"step {metrics['step']:>6}/{total:.0f}  {_clock(metrics['seconds'])} (left {_clock(left)})  valid ELBO {valid['elbo']:.2f} = "
             f"-({_terms(valid['distortion'], valid['rate_per_rung'])}) nats  β {metrics['beta']:.2f}  "
             f"active units {sum(valid['active_units_per_rung'])}"
         )
