@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import textvae
 from textvae.architectures import find_architecture
 from textvae.data.tokens import TokenTable
 from textvae.evaluation.bounds import measure_bounds
-from textvae.generation import Sampling, decode_beams, decode_greedy, decode_sampled, prior_latents
+from textvae.generation import RECORDED, Sampling, decode_beams, decode_greedy, decode_sampled, prior_latents
 from textvae.model.text_model import LatentTextModel
 from textvae.presets import preset_names
 from textvae.settings import RunSettings, resolve
@@ -89,6 +90,16 @@ def on_the_gpu(architecture: str) -> tuple[LatentTextModel, LatentTextModel]:
     return models[0], models[1]
 
 
+def sampled(model: LatentTextModel, temperature: float) -> np.ndarray:
+    z = prior_latents(model, 40, generator=torch.Generator(model.device).manual_seed(1))
+    return decode_sampled(model, z, Sampling(temperature=temperature), torch.Generator().manual_seed(2))
+
+
+def assert_alike(one: np.ndarray, other: np.ndarray) -> None:
+    width = min(one.shape[1], other.shape[1])
+    assert (one[:, :width] == other[:, :width]).all(1).mean() > 0.98  # but for rounding
+
+
 @pytest.mark.parametrize("architecture", ["rnn", "cnn", "hybrid", "ladder-cnn", "lm"])
 def test_strings_are_those_of_the_processor_and_follow_the_weights(architecture: str) -> None:
     here, there = on_the_gpu(architecture)
@@ -106,8 +117,46 @@ def test_strings_are_those_of_the_processor_and_follow_the_weights(architecture:
             for model in (here, there)
         ]
         for one, other in zip(*found, strict=True):
-            width = min(one.shape[1], other.shape[1])
-            assert (one[:, :width] == other[:, :width]).all(1).mean() > 0.98  # but for rounding
+            assert_alike(one, other)
+
+
+def test_more_ways_of_decoding_than_are_kept() -> None:
+    _, model = on_the_gpu("rnn")
+    temperatures = [0.5 + 0.05 * i for i in range(2 * RECORDED)]
+    eager = [sampled(model, temperature) for temperature in temperatures]
+    for _ in range(3):  # each is recorded anew, where another made room for it
+        for temperature, expected in zip(temperatures, eager, strict=True):
+            assert_alike(sampled(model, temperature), expected)
+
+
+def test_an_emitter_that_waits_for_the_device_is_decoded_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = on_the_gpu("cnn")
+    expected = decode_greedy(here, prior_latents(here, 40, generator=torch.Generator().manual_seed(1)))
+    step = there.decoder.emitter.step
+
+    def waiting(previous: torch.Tensor, state: Any) -> Any:
+        previous.sum().item()
+        return step(previous, state)
+
+    monkeypatch.setattr(there.decoder.emitter, "step", waiting)
+    z = prior_latents(here, 40, generator=torch.Generator().manual_seed(1)).to(there.device)
+    for _ in range(4):
+        assert_alike(decode_greedy(there, z), expected)
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    assert torch.randn(3, device="cuda").isfinite().all()  # the device's own noise goes on
+
+
+def test_recordings_outlive_those_of_other_models() -> None:
+    models = [on_the_gpu("rnn")[1] for _ in range(3)]
+    eager = [sampled(model, 0.8) for model in models]
+    for model, expected in zip(models[:2], eager, strict=False):
+        assert_alike(sampled(model, 0.8), expected)
+    del model, models[0]
+    gc.collect()
+    torch.cuda.empty_cache()
+    for _ in range(3):
+        for model, expected in zip(models, eager[1:], strict=True):
+            assert_alike(sampled(model, 0.8), expected)
 
 
 def test_log_probabilities_are_those_of_the_processor() -> None:

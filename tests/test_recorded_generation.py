@@ -12,7 +12,7 @@ from textvae import generation
 from textvae.architectures import find_architecture
 from textvae.generation import Sampling, decode_greedy, decode_sampled, prior_latents, rows_at_once
 from textvae.model.inference import lines_at_once
-from textvae.nn.recording import Recorder
+from textvae.nn.recording import Recorder, RecordingError
 
 
 def padded(tokens: np.ndarray, width: int) -> np.ndarray:
@@ -71,6 +71,33 @@ def test_recorded_decoding_follows_z_the_noise_and_the_weights(architecture: str
     assert Again.recorded == 4
 
 
+def test_a_model_that_cannot_be_recorded_is_not_tried_again_until_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unable(Recorder):
+        tried = 0
+
+        def __init__(self, device: torch.device) -> None:
+            pass
+
+        def record(self, work: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
+            Unable.tried += 1
+            raise RecordingError("it waits")
+
+    family = find_architecture("cnn")
+    model = family.build(family.settings(), 9, 8)
+    z = prior_latents(model, 4, generator=torch.Generator().manual_seed(0))
+    expected = decode_greedy(model, z)
+    monkeypatch.setattr(generation, "CudaRecorder", Unable)
+    monkeypatch.setattr(generation, "_emit", generation._recorded)
+    for _ in range(5):
+        np.testing.assert_array_equal(decode_greedy(model, z), expected)
+    assert Unable.tried == 1
+    for parameter in model.decoder.parameters():
+        parameter.data = parameter.data.clone()
+    for _ in range(3):
+        np.testing.assert_array_equal(decode_greedy(model, z), expected)
+    assert Unable.tried == 2
+
+
 @pytest.mark.parametrize(
     ("vocabulary", "steps", "lines", "rows"), [(84, 32, 2_048, 4_096), (50_000, 100, 64, 671), (300, 1_000, 894, 4_096)]
 )
@@ -81,3 +108,11 @@ def test_what_a_gpu_holds_at_once_is_bounded_by_symbols_and_steps(vocabulary: in
     assert (lines_at_once(model), rows_at_once(model)) == (64, 256)
     model = model.to("meta")
     assert (lines_at_once(model), rows_at_once(model)) == (lines, rows)
+
+
+def test_a_wide_expander_of_long_lines_decodes_fewer_at_once() -> None:
+    """Again 2^28 numbers: of T_max steps and the expander's channels."""
+    family = find_architecture("hybrid")
+    model = family.build(family.settings(), 9, 1_000).to("meta")
+    channels = model.decoder.expander.outlet.channels
+    assert rows_at_once(model) == 2**28 // (1_000 * channels) < 4_096

@@ -26,6 +26,7 @@ from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import EOS, UNK
 from textvae.model.inference import inference
 from textvae.model.text_model import LatentTextModel
+from textvae.nn.arithmetic import product_precision
 from textvae.nn.kernel.generation import Choice
 from textvae.nn.recording import CudaRecorder, RecordingError, Recordings
 
@@ -34,6 +35,9 @@ ROWS, MOST_ROWS = 256, 4_096
 
 PROBABILITIES = 1 << 25
 """Numbers that one step's probabilities may be on a GPU; they are in float64, and there are some copies of them."""
+
+ACTIVATIONS = 1 << 28
+"""Numbers that what the expander gives to all steps may be on a GPU: a gigabyte, and its layers hold as much."""
 
 RECORDED = 8
 """Ways of decoding that are kept recorded for a model on a GPU (CUDA graphs), each at its second use."""
@@ -174,7 +178,11 @@ def decode_beams(model: LatentTextModel, z: Tensor, beams: int, forbidden: Seque
 
 def rows_at_once(model: LatentTextModel) -> int:
     """Sequences that are best decoded side by side where the model is."""
-    return ROWS if model.device.type == "cpu" else max(ROWS, min(MOST_ROWS, PROBABILITIES // model.decoder.emitter.vocabulary))
+    if model.device.type == "cpu":
+        return ROWS
+    decoder = model.decoder
+    activations = model.max_tokens * max(1, decoder.expander.outlet.channels)
+    return max(ROWS, min(MOST_ROWS, PROBABILITIES // decoder.emitter.vocabulary, ACTIVATIONS // activations))
 
 
 def _in_parts(model: LatentTextModel, z: Tensor, rows: int, run: Callable[[Tensor], Tensor]) -> np.ndarray:
@@ -207,19 +215,22 @@ def _recorded(model: LatentTextModel, z: Tensor, choice: Choice, pick: Pick) -> 
         return _walk(model, model.decoder.expander(z), z, now, pick, to_the_end=True)
 
     given = (z,) if choice.uniform is None else (z, choice.uniform)
-    weights = (z.device, *(part.data_ptr() for part in model.decoder.parameters()))
+    weights = (z.device, *(part.data_ptr() for part in (*model.decoder.parameters(), *model.decoder.buffers())))
     with _ONE_CALLER:
-        known = _RECORDINGS.get(model)
-        if known is None or known[0] != weights:  # new, or moved since
-            known = _RECORDINGS[model] = (weights, Recordings(CudaRecorder(z.device), 1, RECORDED))
-        try:
-            return known[1].run((z.shape, replace(choice, uniform=None), len(given)), work, *given).clone()
-        except RecordingError:  # an emitter that waits for the device
-            return work(*given)
+        there, recordings = _RECORDINGS.get(model, (None, None))
+        if there != weights:  # new, or moved since
+            recordings = Recordings(CudaRecorder(z.device), 1, RECORDED)
+            _RECORDINGS[model] = weights, recordings
+        if recordings is not None:
+            try:
+                return recordings.run((z.shape, replace(choice, uniform=None), len(given), product_precision()), work, *given).clone()
+            except RecordingError:  # an emitter that waits for the device: it will the next time too
+                _RECORDINGS[model] = weights, None
+        return work(*given)
 
 
-_RECORDINGS: WeakKeyDictionary[LatentTextModel, tuple[tuple[Any, ...], Recordings]] = WeakKeyDictionary()
-"""How models on a GPU decode, once it is recorded; and where the weights lie that it reads."""
+_RECORDINGS: WeakKeyDictionary[LatentTextModel, tuple[tuple[Any, ...], Recordings | None]] = WeakKeyDictionary()
+"""How models on a GPU decode, once it is recorded, None where it cannot be; and where the weights lie that it reads."""
 
 _ONE_CALLER = Lock()
 

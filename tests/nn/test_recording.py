@@ -1,14 +1,14 @@
-"""Work that is recorded and replayed is the work, whatever its numbers; and fp32 keeps its bits as long as somebody asks for them."""
+"""Work that is recorded and replayed is the work, whatever its numbers."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from textvae.nn.arithmetic import all_bits
 from textvae.nn.recording import Recorder, RecordingError, Recordings
 
 
@@ -52,6 +52,36 @@ def test_the_key_that_was_not_run_for_the_longest_is_forgotten() -> None:
     assert recorder.recorded == 4
 
 
+def test_work_that_is_not_recorded_pushes_no_recording_out() -> None:
+    recorder = Again()
+    recordings = Recordings(recorder, eager_first=1, most=2)
+    for key in (1, 1, *range(2, 20), 1):
+        assert recordings.run(key, lambda x, key=key: x + key, torch.zeros(1)).tolist() == [key]
+    assert recorder.recorded == 1
+    for key in range(2, 20):  # each for the second time
+        assert recordings.run(key, lambda x, key=key: x + key, torch.zeros(1)).tolist() == [key]
+    assert recorder.recorded == 19
+
+
+def test_a_recording_makes_room_once_the_new_one_is_there() -> None:
+    """With none left in it, a graph's memory would be gone before the next one is captured there."""
+    replays: list[weakref.ref[Callable[[], None]]] = []
+    left: list[int] = []
+
+    class Counting(Recorder):
+        def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+            left.append(sum(replay() is not None for replay in replays))
+            replay, result = Again().record(work)
+            replays.append(weakref.ref(replay))
+            return replay, result
+
+    recordings = Recordings(Counting(), eager_first=0, most=1)
+    for key in range(3):
+        recordings.run(key, torch.neg, torch.ones(1))
+    assert left == [0, 1, 1]
+    assert [replay() is not None for replay in replays] == [False, False, True]
+
+
 def test_work_that_cannot_be_recorded_raises_and_leaves_nothing_behind() -> None:
     class Unable(Recorder):
         def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
@@ -62,20 +92,3 @@ def test_work_that_cannot_be_recorded_raises_and_leaves_nothing_behind() -> None
     with pytest.raises(RecordingError, match="it waits"):
         recordings.run("a", torch.neg, torch.ones(1))
     assert recordings.run("a", torch.neg, torch.ones(1)).tolist() == [-1.0]
-
-
-def test_tf32_is_off_while_anybody_asks_for_all_bits_and_then_as_it_was() -> None:
-    gpu, before = torch.device("cuda"), torch.backends.cudnn.allow_tf32
-    try:
-        for own in (True, False):
-            torch.backends.cudnn.allow_tf32 = own
-            with pytest.raises(ValueError, match="inside"), all_bits(gpu):
-                with all_bits(gpu), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                    pass
-                assert not torch.backends.cudnn.allow_tf32
-                raise ValueError("inside")
-            assert torch.backends.cudnn.allow_tf32 == own
-            with all_bits(torch.device("cpu")):
-                assert torch.backends.cudnn.allow_tf32 == own
-    finally:
-        torch.backends.cudnn.allow_tf32 = before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -27,28 +28,50 @@ def all_bits(device: torch.device) -> Iterator[None]:
         _SWITCH.release()
 
 
+def product_precision() -> str:
+    """How products of fp32 numbers are multiplied on a GPU, as the user has set it."""
+    matmul = torch.backends.cuda.matmul
+    return str(matmul.fp32_precision if hasattr(matmul, "fp32_precision") else torch.get_float32_matmul_precision())
+
+
 @final
 class _Switch:
-    """cuDNN's TF32, off while somebody holds it."""
+    """TF32 of cuDNN's layers, off while somebody holds it."""
 
     def __init__(self) -> None:
-        self._lock, self._holders, self._before = Lock(), 0, True
+        self._lock, self._holders = Lock(), 0
+        self._before: Any = None
 
     def hold(self) -> None:
         """Off from now on."""
-        cudnn: Any = torch.backends.cudnn
         with self._lock:
             if not self._holders:
-                self._before, cudnn.allow_tf32 = cudnn.allow_tf32, False
+                self._before = _layers_precision()
+                _set_layers_precision(("ieee", "ieee") if isinstance(self._before, tuple) else False)
             self._holders += 1
 
     def release(self) -> None:
         """As it was before, once nobody holds it any more."""
-        cudnn: Any = torch.backends.cudnn
         with self._lock:
             self._holders -= 1
             if not self._holders:
-                cudnn.allow_tf32 = self._before
+                _set_layers_precision(self._before)
 
 
 _SWITCH = _Switch()
+
+
+def _layers_precision() -> Any:
+    """Of convolutional and recurrent layers; where torch has no such switches yet, whether both may use TF32."""
+    cudnn: Any = torch.backends.cudnn
+    return (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) if hasattr(cudnn, "conv") else cudnn.allow_tf32
+
+
+def _set_layers_precision(precision: Any) -> None:
+    """Both ways of setting it, which torch wants to agree: who asks by the older one is refused otherwise."""
+    cudnn: Any = torch.backends.cudnn
+    with warnings.catch_warnings():  # some versions of torch warn of the older one
+        warnings.simplefilter("ignore", UserWarning)
+        cudnn.allow_tf32 = precision == ("tf32", "tf32") if isinstance(precision, tuple) else precision
+    if isinstance(precision, tuple):
+        cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = precision

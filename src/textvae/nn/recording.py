@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import final
+from threading import Lock
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -24,14 +25,22 @@ class RecordingError(RuntimeError):
     """Work that waits for the device, or for which it has no recording."""
 
 
+_ONE_CAPTURE = Lock()
+"""A capture begins by waiting for the device, which would end another thread's."""
+
+
 @final
 class CudaRecorder(Recorder):
-    """CUDA graphs (`torch.cuda.CUDAGraph`) of one device that share their memory: one runs at a time."""
+    """CUDA graphs (`torch.cuda.CUDAGraph`) of one device that share their memory: one runs at a time.
+
+    They are captured on a stream of their own. torch's own one is of the device that captured first, and what its libraries keep for a
+    stream would be shared with the graphs of others, and gone with them.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         with torch.cuda.device(device):
-            self._pool = torch.cuda.graph_pool_handle()
+            self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         """Capture the work; noise goes on from replay to replay, for the device's generator belongs to every graph.
@@ -39,14 +48,16 @@ class CudaRecorder(Recorder):
         Raises:
             RecordingError: it cannot be captured; what it has changed of its own is in no known state.
         """
-        graph = torch.cuda.CUDAGraph()
+        current = torch.cuda.stream(torch.cuda.current_stream(self._device))  # again after a capture that fails, which leaves its own
         try:
-            with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                result = work()
+            with _ONE_CAPTURE, torch.cuda.device(self._device), current:
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                    result = work()
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise RecordingError(str(error).splitlines()[0]) from error
+            raise RecordingError(next(iter(str(error).splitlines()), repr(error))) from error
 
         def replay() -> None:
             with torch.cuda.device(self._device):
@@ -72,13 +83,17 @@ class Recordings:
     Args:
         recorder: how work is recorded.
         eager_first: times that work of a key runs as it comes.
-        most: keys that are remembered, recorded or not; beyond, the one that was not run for the longest is forgotten.
+        most: recordings that are kept; beyond, the one that was not run for the longest makes room, once the new one is there: with none
+            left, their memory would be gone.
     """
 
     def __init__(self, recorder: Recorder, eager_first: int, most: int) -> None:
         self._recorder, self._eager_first, self._most = recorder, eager_first, most
-        self._known: dict[Hashable, _Recording | int] = {}
-        """A recording, or how often work of a key has run without one; the latest last."""
+        self._recorded: dict[Hashable, _Recording] = {}
+        """The latest that was run last, as in the counts."""
+
+        self._counts: dict[Hashable, int] = {}
+        """How often work of a key has run without a recording."""
 
     def run(self, key: Hashable, work: Callable[..., Tensor], *given: Tensor) -> Tensor:
         """`work(*given)`; the result holds until the next run.
@@ -86,20 +101,27 @@ class Recordings:
         The key says all that decides what the work is, the shapes of what is given too: only their numbers may change under it, and
         those of memory that the work reads or writes in place.
         """
-        known = self._known.pop(key, 0)
-        if isinstance(known, int) and known < self._eager_first:
-            self._remember(key, known + 1)
-            return work(*given)
-        if isinstance(known, int):
+        known = self._recorded.pop(key, None)
+        if known is None:
+            count = self._counts.pop(key, 0)
+            if count < self._eager_first:
+                _remember(self._counts, key, count + 1, COUNTED)
+                return work(*given)
             own = tuple(each.clone() for each in given)
             known = _Recording(own, *self._recorder.record(lambda: work(*own)))
-        self._remember(key, known)
+        _remember(self._recorded, key, known, self._most)
         for own_part, part in zip(known.given, given, strict=True):
             own_part.copy_(part)
         known.replay()
         return known.result
 
-    def _remember(self, key: Hashable, known: _Recording | int) -> None:
-        self._known[key] = known
-        if len(self._known) > self._most:
-            del self._known[next(iter(self._known))]
+
+COUNTED = 1000
+"""Keys whose runs are counted at a time."""
+
+
+def _remember(there: dict[Hashable, Any], key: Hashable, value: Any, most: int) -> None:
+    """Put it last, and let go of the first where there are more than so many."""
+    there[key] = value
+    if len(there) > most:
+        del there[next(iter(there))]
