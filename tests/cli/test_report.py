@@ -81,6 +81,7 @@ def test_a_page_of_two_runs(textvae: Command, run: Path, other: Path, tmp_path: 
     ended = textvae("report", run, other, "--out", out, "--importance-samples", 3, "--split", "all")
     assert ended.code == 0 and ended.out == "" and f"{out} holds the report" in ended.err
     page = Page(out)
+    assert any("importance bound is of K 3 samples of z a line" in text for text in page.text)
     assert page.open == [] and all(picture.startswith("data:image/svg+xml;base64,") for picture in page.pictures)
     assert len(page.pictures) == 4, "the plane, the curves, a training each"
     assert "2 runs compared" in page.text and verdict(page).startswith("tiny has the best ELBO on these lines, by ")

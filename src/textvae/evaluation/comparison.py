@@ -15,7 +15,7 @@ from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
 from textvae.evaluation.measure import observations, reads_back, standard_error
 from textvae.model.text_model import LatentTextModel
 
-ENOUGH = 30
+TELLING = 30
 """Different lines below which no model is called the better one: the error of so few is itself not known."""
 
 TOLD_APART = 2.0
@@ -73,7 +73,7 @@ class Comparison:
     """Share of the lines whose ELBO is higher under the first model; of equal ones a half."""
 
     better: Literal["first", "second"] | None
-    """Which has the higher ELBO, by more than `TOLD_APART` standard errors over at least `ENOUGH` different lines; None where neither."""
+    """Which has the higher ELBO, by more than `TOLD_APART` standard errors over at least `TELLING` different lines; None where neither."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
@@ -175,7 +175,7 @@ def _difference(first: np.ndarray, second: np.ndarray, groups: np.ndarray) -> Di
 
 def better_of(elbo: Difference, different: int) -> Literal["first", "second"] | None:
     """Which has the higher ELBO over so many different lines, where these tell; as `Comparison.better`."""
-    if different < ENOUGH or elbo.standard_error is None or abs(elbo.difference) <= TOLD_APART * elbo.standard_error:
+    if different < TELLING or elbo.standard_error is None or abs(elbo.difference) <= TOLD_APART * elbo.standard_error:
         return None
     return "first" if elbo.difference > 0 else "second"
 
@@ -186,7 +186,7 @@ def verdict(comparison: Comparison, names: tuple[str, str]) -> str:
     if comparison.better is not None:
         better = names[0] if comparison.better == "first" else names[1]
         return f"{better} has the better ELBO on these lines, by {size}"
-    if comparison.different < ENOUGH:
+    if comparison.different < TELLING:
         return f"{_counted(comparison.different, 'different line')} cannot say which has the better ELBO; they differ by {size}"
     return f"these lines do not tell the two apart: their ELBOs differ by {size}, no more than {TOLD_APART:g} standard errors"
 

@@ -86,6 +86,14 @@ def drawing(files: Sequence[Path], size: tuple[float, float], rows: int = 1, col
             plt.close(figure)
 
 
+def legend_below(figure: Figure) -> None:
+    """The names of all that is drawn, under the panels, where they lie on nothing: in as many columns as have room side by side."""
+    names = {name: handle for axis in figure.axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    longest = max(map(len, names))
+    columns = int(figure.get_figwidth() / (0.5 + 0.062 * longest))  # inches: a sample of the line, and a letter of the legend's size
+    figure.legend(list(names.values()), list(names), loc="outside lower center", ncols=max(1, min(4, columns)))
+
+
 def _rendered(figure: Figure, suffix: str) -> bytes:
     content = io.BytesIO()
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)

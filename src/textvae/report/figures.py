@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from textvae.evaluation.familiar import source_of
-from textvae.plots.canvas import COLOURS, GREY, NATS, drawing
+from textvae.plots.canvas import COLOURS, GREY, NATS, drawing, legend_below
+from textvae.plots.plane import DISTORTION_AXIS, RATE_AXIS, equal_elbo
 from textvae.plots.training import training_figure
 from textvae.report.content import Told
 from textvae.report.standing import Group
@@ -38,7 +38,7 @@ def curves(runs: Sequence[Told]) -> list[str]:
 
 def _curves(shown: Sequence[tuple[int, Told]]) -> str:
     with _svg() as (path, text):
-        with drawing([path], (10, 3.6), 1, 2) as (_, axes):
+        with drawing([path], (10, 4), 1, 2) as (figure, axes):
             for i, run in shown:
                 steps = [line["step"] for line in run.history]
                 style = {**look(i), "label": run.name, "markersize": 3.5, "markevery": max(1, len(steps) // 8)}
@@ -53,7 +53,7 @@ def _curves(shown: Sequence[tuple[int, Told]]) -> str:
             axes[0, 1].set(title="what the latent carries, the rate", ylim=(0, None))
             for axis in axes.flat:
                 axis.set(xlabel="step", ylabel=f"{NATS}, valid")
-            axes[0, 0].legend()
+            legend_below(figure)
         return text()
 
 
@@ -72,15 +72,9 @@ def _plane(runs: Sequence[Told], group: Group) -> str:
                 axis.plot([rate], [distortion], **{**look(i), "linestyle": "none"}, markersize=7, label=runs[i].name)
             rates, distortions = zip(*points, strict=True)
             right, low, high = _ends(rates, distortions)
-            axis.set(xlim=(-0.03 * right, right), ylim=(low, high))
-            for total in _totals(low, high + right):
-                axis.plot([0, right], [total, total - right], color=GREY, linewidth=0.8, linestyle=":", zorder=1)
-                enters = (max(0.0, total - high), min(total, high))
-                if enters[0] < 0.95 * right:
-                    axis.annotate(f"−{total:g}", enters, (3, -2), textcoords="offset points", color=GREY, fontsize=7, va="top")
-            axis.set(xlabel=f"rate KL[q‖p], {NATS}", ylabel=f"distortion −log p(x|z), {NATS}")
-            axis.set_title("along a dotted line the ELBO is the same, as written where it begins")
-            figure.legend(loc="outside lower center", ncols=min(4, len(points)))  # inside it would lie on a run somewhere
+            equal_elbo(axis, (-0.03 * right, right), (low, high))
+            axis.set(xlabel=RATE_AXIS, ylabel=DISTORTION_AXIS)
+            legend_below(figure)
         return text()
 
 
@@ -88,13 +82,6 @@ def _ends(rates: Sequence[float], distortions: Sequence[float]) -> tuple[float, 
     """Where the axes end: the rate from 0 to beyond the largest, the distortions with room around them."""
     room = max(0.15 * (max(distortions) - min(distortions)), 0.03 * max(distortions), 0.1)
     return max(1.0, 1.2 * max(rates)), min(distortions) - room, max(distortions) + room
-
-
-def _totals(low: float, high: float, lines: int = 12) -> list[float]:
-    """Round numbers between two, about so many."""
-    step = max(1, round((high - low) / lines))
-    first = math.ceil(low / step) * step
-    return [float(total) for total in range(first, math.floor(high) + 1, step)]
 
 
 def training(run: Told) -> str:

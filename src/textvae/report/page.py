@@ -55,6 +55,7 @@ def page(runs: Sequence[Told]) -> str:
             columns=[{"name": run.name, "anchor": f"run-{i}", "best": i in best} for i, run in enumerate(runs)],
             rows=_rows(runs, groups),
             compared=any(group.best is not None for group in groups),
+            importance_samples=max(run.measured.evaluation.importance_samples for run in runs),
             planes=[_embedded(one) for one in planes(runs, groups)],
             curves=[_embedded(one) for one in curves(runs)],
             differing=[(name, [_value(value) for value in values]) for name, values in differing(runs).items()],

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textvae.plots.canvas import BLACK, BLUE, GREEN, GREY, NATS, ORANGE, PURPLE, SKY, VERMILION, drawing
+from textvae.plots.canvas import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, drawing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,10 +29,6 @@ KINDS = {"dense": "o", "map": "s", "3": "^", "5": "D", "dense-mixture": "P", "":
 
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
-RATE_AXIS = f"rate KL[q‖p], {NATS}"
-DISTORTION_AXIS = f"distortion −log p(x|z), {NATS}"
-
-EQUAL_ELBO: dict[str, Any] = {"color": "#B4B4B4", "linewidth": 0.8, "linestyle": ":", "zorder": 1}
 
 FORMATS = (".png", ".svg")
 
@@ -59,29 +55,6 @@ def _look(name: str) -> dict[str, Any]:
     if family is None:
         return {"color": GREY, "marker": "*"}
     return {"color": FAMILIES[family], "marker": KINDS.get(name.removeprefix(family).removeprefix("-"), "*")}
-
-
-def equal_elbo(axis: Axes, across: tuple[float, float], up: tuple[float, float]) -> None:
-    """Set the limits of a plane of distortion against rate, and draw lines of equal ELBO, each named where it enters the picture."""
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set(xlim=across, ylim=up)
-    axis.grid(False)
-    axis.plot([], [], **EQUAL_ELBO, label="equal ELBO, named")
-    for total in MaxNLocator(9).tick_values(across[0] + up[0], across[1] + up[1]):
-        axis.plot(across, [total - rate for rate in across], **EQUAL_ELBO)
-        at = (across[0], total - across[0]) if total - across[0] <= up[1] else (total - up[1], up[1])
-        if across[0] <= at[0] < 0.95 * across[1] and up[0] < at[1] <= up[1]:  # a name has room only so far to the right
-            axis.annotate(
-                f"{-total:g}".replace("-", "−"),
-                at,
-                textcoords="offset points",
-                xytext=(3, -8),
-                fontsize=7,
-                color="#777777",
-                zorder=1,
-                annotation_clip=True,
-            )
 
 
 def panels(count: int, columns: int = 3) -> tuple[int, int]:

@@ -12,8 +12,9 @@ import numpy as np
 
 from textvae.config import require
 from textvae.plots.canvas import BLACK, GREY, NATS
+from textvae.plots.plane import DISTORTION_AXIS, RATE_AXIS, equal_elbo
 from textvae.study.figures.chosen import Record
-from textvae.study.figures.style import DISTORTION_AXIS, RATE_AXIS, equal_elbo, looks, picture, plain_ticks
+from textvae.study.figures.style import looks, picture, plain_ticks
 from textvae.study.jobs import run_name
 from textvae.study.printed import Printed
 from textvae.study.summaries import best_without_latent

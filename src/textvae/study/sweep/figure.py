@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textvae.errors import ConfigError
-from textvae.plots.canvas import BLACK, BLUE, ORANGE, drawing, pyplot
-from textvae.study.figures.style import DISTORTION_AXIS, RATE_AXIS, equal_elbo
+from textvae.plots.canvas import BLACK, BLUE, ORANGE, drawing, legend_below, pyplot
+from textvae.plots.plane import DISTORTION_AXIS, RATE_AXIS, equal_elbo
 from textvae.study.sweep.trial import Trial, front, ranked
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def front_figure(found: Found, path: Path) -> None:
             axis.plot(across, [found.entropy - rate for rate in across], color=BLACK, linestyle="--", linewidth=1, label=label)
         name, elbo = Path(found.settings.corpus.path).name, max(one.outcome.elbo for one in complete if one.outcome)
         axis.set(xlabel=RATE_AXIS, ylabel=DISTORTION_AXIS, title=f"{name}, valid: best ELBO {elbo:.2f} nats (trial {complete[0].number})")
-        figure.legend(loc="outside lower center", ncols=4)  # inside it would lie on a trial somewhere
+        legend_below(figure)
 
 
 def _points(trials: list[Trial]) -> tuple[list[float], list[float]]:
