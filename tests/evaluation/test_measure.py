@@ -18,7 +18,7 @@ from textvae.data.sources.source import Source
 from textvae.data.tokenizers import CharacterTokenizer, WordTokenizer
 from textvae.errors import ConfigError
 from textvae.evaluation import measure as measure_module
-from textvae.evaluation.collapse import collapse_warning
+from textvae.evaluation.collapse import LatentUse, verdict_on
 from textvae.evaluation.measure import Evaluation, measure, perplexity, reads_back
 from textvae.evaluation.reconstruction import reconstruction_quality
 from textvae.evaluation.table import evaluation_rows, evaluation_table
@@ -219,14 +219,37 @@ def test_one_output_a_line_is_asked_for() -> None:
     ],
 )
 def test_the_verdict_on_collapse(rates: list[float], active: int, expected: str | None) -> None:
-    verdict = collapse_warning(rates, active, resolve("rnn"))
+    found = verdict_on(LatentUse(rates, active), resolve("rnn"))
     if expected is None:
-        assert verdict is None
+        assert found is None
     else:
-        assert verdict is not None and verdict.startswith(expected) and "\n" not in verdict
+        assert found is not None and found.collapsed
+        verdict = found.message
+        assert verdict.startswith(expected) and "\n" not in verdict
         remedies = ("decoder.word_dropout", "decoder.hidden")
         against_silence = () if active == 0 else ("objective.free_bits", "objective.schedule", "objective.beta")
         assert all(setting in verdict for setting in (*remedies, *against_silence))
+
+
+@pytest.mark.parametrize(
+    ("rate", "information", "cap", "told"),
+    [
+        (4.4, 1.4, 5.1, True),
+        (4.4, 2.3, 5.1, False),  # more than half of it
+        (6.0, 2.0, 2.9, False),  # the estimate cannot be much more
+        (1.5, 0.6, 5.1, False),  # less than a nat is missing
+        (9.0, None, math.inf, False),  # a run of an older version
+    ],
+)
+def test_a_rate_that_tells_little_of_the_text(rate: float, information: float | None, cap: float, told: bool) -> None:
+    """Rate = mutual information + KL[q(z) || p(z)]: where the latter is most of it, free bits or the first steps made it so."""
+    settings = resolve("rnn", flags={"objective": {"free_bits": 5}})
+    verdict = verdict_on(LatentUse([rate], 3, information, cap), settings)
+    assert (verdict is not None) == told
+    if verdict is not None:
+        assert not verdict.collapsed
+        assert verdict.message.startswith("of the rate's 4.40 nats only 1.40 tell one text from another")
+        assert verdict.message.endswith("what helps: more training.steps, fewer objective.free_bits than 5")
 
 
 FIRST_ROWS = ["ELBO", "distortion", "rate", "importance bound", "entropy of the source", "gap to the truth", "bits per character"]
@@ -235,9 +258,9 @@ LATENT_ROWS = ["active units", "mutual information"]
 
 def test_what_helps_against_a_collapse_goes_by_what_the_run_has() -> None:
     def helps(preset: str, **flags: Any) -> str:
-        verdict = collapse_warning([0.0], 0, resolve(preset, flags=flags))
+        verdict = verdict_on(LatentUse([0.0], 0), resolve(preset, flags=flags))
         assert verdict is not None
-        return verdict.partition("what helps: ")[2]
+        return verdict.message.partition("what helps: ")[2]
 
     plain = helps("cnn", objective={"free_bits": 0, "schedule": "cyclical", "beta": 2.0})
     assert plain == "objective.free_bits, a longer objective.warmup, objective.beta below 1"
@@ -251,7 +274,9 @@ def test_what_helps_against_a_collapse_goes_by_what_the_run_has() -> None:
     mixed = helps("rnn", objective={"free_bits": 0, "free_bits_per": "channel"}, model={"latent": {"prior": "mixture"}})
     assert mixed.startswith("objective.free_bits with objective.free_bits_per rung")
     assert "word_dropout" not in helps("rnn", model={"decoder": {"feeding": "self", "word_dropout": 0}})
-    assert collapse_warning([0.0], 0, resolve("rnn", flags={"objective": {"beta": 0}})) is None, "a rate that costs nothing is no collapse"
+    assert verdict_on(LatentUse([0.0], 0), resolve("rnn", flags={"objective": {"beta": 0}})) is None, (
+        "a rate that costs nothing is no collapse"
+    )
 
 
 @pytest.mark.parametrize("name", ["rnn", "ladder", "lm"])
@@ -264,7 +289,7 @@ def test_the_table_says_the_same_numbers_in_plain_words(tiny: Tiny, name: str) -
     page = StringIO()
     Console(file=page, width=200).print(evaluation_table(report, resolve(name)))
     assert f"{report.elbo:.3f}" in page.getvalue() and "nats" in page.getvalue()
-    assert ("collapsed" in page.getvalue()) == (collapse_warning(report.rate_per_rung, report.active_units, resolve(name)) is not None)
+    assert ("collapsed" in page.getvalue()) == (getattr(verdict_on(report.latent_use, resolve(name)), "collapsed", False))
 
 
 def test_what_is_not_known_has_no_row(tiny: Tiny) -> None:

@@ -81,7 +81,7 @@ def agrees(samples: torch.Tensor, expected: float) -> None:
 
 def test_rate_is_the_mean_log_ratio() -> None:
     q, p = repeated(40_000, 0), repeated(1, 1)
-    step = RungStep(q, p, q.sample(generator=torch.Generator().manual_seed(2)))
+    step = RungStep(q, q, p, q.sample(generator=torch.Generator().manual_seed(2)))
     agrees(step.log_ratio, step.rate[0].item())
 
 
@@ -91,7 +91,7 @@ def test_a_mixture_of_one_standard_component_has_the_closed_form_rate() -> None:
     torch.nn.init.zeros_(mixture.mean)
     standard = StandardNormalPrior(shape).closed_form()
     q = repeated(40_000, 3)
-    step = RungStep(q, mixture(), q.sample(generator=torch.Generator().manual_seed(4)))
+    step = RungStep(q, q, mixture(), q.sample(generator=torch.Generator().manual_seed(4)))
     assert step.rate_map is None
     agrees(step.rate.detach(), q.rate(standard)[0].sum().item())
 

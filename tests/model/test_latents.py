@@ -87,7 +87,7 @@ def spread_mixture(components: int = 4) -> MixturePrior:
 
 def test_a_mixtures_rate_agrees_with_numerical_monte_carlo() -> None:
     prior, q = spread_mixture(), posterior(50_000)
-    step = RungStep(q, prior(), q.sample(generator=torch.Generator().manual_seed(0)))
+    step = RungStep(q, q, prior(), q.sample(generator=torch.Generator().manual_seed(0)))
     other = q.sample(generator=torch.Generator().manual_seed(1))
     components = zip(prior.logits.softmax(0), prior.mean, prior.log_variance, strict=True)
     density = sum(w * Gaussian(m, v).log_prob(other).sum((1, 2)).exp() for w, m, v in components)
@@ -101,7 +101,7 @@ def test_a_step_computes_its_rate_once(monkeypatch: pytest.MonkeyPatch) -> None:
     q, calls = posterior(3), []
     rate = Gaussian.rate
     monkeypatch.setattr(Gaussian, "rate", lambda self, prior: calls.append(1) or rate(self, prior))
-    step = RungStep(q, posterior(1), q.sample())
+    step = RungStep(q, q, posterior(1), q.sample())
     assert step.rate_map is step.rate_map and step.rate is step.rate and step.log_ratio is step.log_ratio
     assert len(calls) == 1
 

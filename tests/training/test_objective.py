@@ -22,7 +22,7 @@ def step_with_rates(rates: list[list[list[float]]]) -> RungStep:
     """A rung whose rate map (B, S, Z) is as given: KL[N(m, 1) || N(0, 1)] = m^2 / 2."""
     mean = torch.sqrt(2 * torch.tensor(rates))
     zero = torch.zeros_like(mean)
-    return RungStep(Gaussian(mean, zero), Gaussian(zero, zero), mean)
+    return RungStep(Gaussian(mean, zero), Gaussian(mean, zero), Gaussian(zero, zero), mean)
 
 
 LOW = step_with_rates([[[1.0, 0.0], [2.0, 0.0]], [[3.0, 0.2], [0.0, 0.2]]])  # channel means 3.0 and 0.2; rung mean 3.2
@@ -58,7 +58,7 @@ def test_free_bits_a_rung() -> None:
 def test_what_is_free_has_no_gradient() -> None:
     mean = torch.tensor([[[2.0, 0.1]]], requires_grad=True)
     zero = torch.zeros(1, 1, 2)
-    step = RungStep(Gaussian(mean, zero), Gaussian(zero, zero), mean)
+    step = RungStep(Gaussian(mean, zero), Gaussian(mean, zero), Gaussian(zero, zero), mean)
     charged_rate(step, ObjectiveSettings(free_bits=0.5)).backward()
     assert mean.grad is not None
     assert mean.grad.flatten().tolist() == [2.0, 0.0]
@@ -73,7 +73,7 @@ def test_free_bits_hold_up_the_batch_mean_not_every_line() -> None:
 def test_a_mixture_has_free_bits_a_rung() -> None:
     prior = MixturePrior(MapShape(1, 2), 3)
     q = Gaussian(torch.zeros(4, 1, 2), torch.zeros(4, 1, 2))
-    step = RungStep(q, prior(), q.sample())
+    step = RungStep(q, q, prior(), q.sample())
     settings = ObjectiveSettings(free_bits=50.0, free_bits_per="rung")
     assert charged_rate(step, settings).item() == 50.0
     assert charged_rate(step, ObjectiveSettings()).item() == pytest.approx(step.log_ratio.mean().item())

@@ -1,8 +1,11 @@
-"""The verdict on collapse, from what was measured, and which of the run's settings help. No torch here."""
+"""The verdict on a latent, from what was measured, and which of the run's settings help. No torch here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
 
 from textvae.settings import RunSettings
 
@@ -16,33 +19,104 @@ SILENT_RUNG = 0.1
 """A rung that carries fewer nats than this says nothing about the text."""
 
 
-def collapse_warning(rates_per_rung: Sequence[float], active_units: int, settings: RunSettings) -> str | None:
-    """One line that says which part of the latent is not used and what in a run's settings helps, or None where all is well.
+CONVEYED = 0.5
+"""Of a rate, the share that is mutual information at the least; where it is less, most of the rate says nothing of the single text."""
 
-    A rung is not used if it carries less than `SILENT_RUNG` (rates in nats a sequence, bottom rung first); the whole
-    latent is not if no unit is active. None for a model without rungs, and with a beta of 0, where a rate costs nothing.
+CERTAIN = 1.0
+"""Nats by which the estimate of that information is below its cap, and below the rate, before anything is said of it."""
+
+
+@final
+@dataclass(frozen=True)
+class LatentUse:
+    """What was measured of a latent on some lines, in nats a sequence."""
+
+    rate_per_rung: Sequence[float]
+    """Bottom rung first; none of a model without a latent."""
+
+    active_units: int
+    information: float | None = None
+    """I(x; z); None where it was not measured."""
+
+    cap: float = math.inf
+    """What the estimate of it cannot exceed: log N."""
+
+    @classmethod
+    def on_valid(cls, valid: Mapping[str, Any]) -> LatentUse:
+        """Of a line's `valid` in metrics.jsonl; those of older runs have no mutual information."""
+        units = sum(valid["active_units_per_rung"])
+        return cls(valid["rate_per_rung"], units, valid.get("mutual_information"), valid.get("mutual_information_cap", math.inf))
+
+    @property
+    def rate(self) -> float:
+        """Of all rungs."""
+        return sum(self.rate_per_rung, 0.0)
+
+    @property
+    def misses_the_text(self) -> bool:
+        """Whether most of the rate is what the z of all texts have in common and the prior has not.
+
+        The rate is I(x; z) + KL[q(z) ‖ p(z)] (Hoffman and Johnson 2016), q(z) being the mean of all posteriors: the latter tells no
+        text from another, and is what samples of the prior miss.
+        """
+        known = self.information
+        return known is not None and known < CONVEYED * self.rate and known < min(self.cap, self.rate) - CERTAIN
+
+
+@final
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be said of a latent."""
+
+    message: str
+    """One line: what was measured, what that means, what in the run's settings helps."""
+
+    collapsed: bool
+    """Whether the latent or a part of it is not used; else it is, but its rate says more than it holds."""
+
+
+def verdict_on(use: LatentUse, settings: RunSettings) -> Verdict | None:
+    """Which part of a latent is not used and what in a run's settings helps, or None where all is well.
+
+    A rung is not used if it carries less than `SILENT_RUNG`; the whole latent is not if no unit is active. None for a model without
+    rungs, and with a beta of 0, where a rate costs nothing.
     """
-    if not rates_per_rung or settings.objective.beta == 0:
+    rates = use.rate_per_rung
+    if not rates or settings.objective.beta == 0:
         return None
-    rungs = len(rates_per_rung)
-    silent = [i for i, rate in enumerate(rates_per_rung, 1) if rate < SILENT_RUNG]
-    if len(silent) == rungs:
-        measured = f"{sum(rates_per_rung):.2f} nats, {active_units} active units"
+    silent = [i for i, rate in enumerate(rates, 1) if rate < SILENT_RUNG]
+    if len(silent) == len(rates):
+        measured = f"{use.rate:.2f} nats, {use.active_units} active units"
         what = f"the latent has collapsed ({measured}): z says next to nothing about the text"
-    elif active_units == 0:
-        carried = f"its rate is {sum(rates_per_rung):.2f} nats"
+    elif use.active_units == 0:
+        carried = f"its rate is {use.rate:.2f} nats"
         if settings.objective.free_bits:
             carried += ": what free bits allow it says nothing with"
         helps = ", ".join(["more training.steps", *_for_the_decoder(settings)])
-        return f"no unit of the latent moves with the text, though {carried}; what helps: {helps}"
+        return Verdict(f"no unit of the latent moves with the text, though {carried}; what helps: {helps}", True)
     elif silent:
-        names = " and ".join(f"rung {i} ({rates_per_rung[i - 1]:.2f} nats)" for i in silent)
-        what = f"of {rungs} rungs (1 is the bottom) {names} {'has' if len(silent) == 1 else 'have'} collapsed"
+        names = " and ".join(f"rung {i} ({rates[i - 1]:.2f} nats)" for i in silent)
+        what = f"of {len(rates)} rungs (1 is the bottom) {names} {'has' if len(silent) == 1 else 'have'} collapsed"
+    elif use.misses_the_text:
+        return Verdict(_missing(use, settings), False)
     else:
         return None
+    return Verdict(f"{what}; what helps: {', '.join([*_longer(settings), *_for_the_rate(settings), *_for_the_decoder(settings)])}", True)
+
+
+def _missing(use: LatentUse, settings: RunSettings) -> str:
+    """What is said of a rate that tells little of the text."""
+    free_bits = settings.objective.free_bits
+    helps = ["more training.steps", f"fewer objective.free_bits than {free_bits:g}" if free_bits else "model.latent.prior mixture"]
+    return (
+        f"of the rate's {use.rate:.2f} nats only {use.information:.2f} tell one text from another (mutual information): the rest is what "
+        f"the z of all texts have and the prior has not, so that samples are unlike the texts; what helps: {', '.join(helps)}"
+    )
+
+
+def _longer(settings: RunSettings) -> list[str]:
     steps = settings.training.steps
-    longer = [f"more training.steps than {steps:,}"] if steps is not None and steps < FEW_STEPS else []
-    return f"{what}; what helps: {', '.join([*longer, *_for_the_rate(settings), *_for_the_decoder(settings)])}"
+    return [f"more training.steps than {steps:,}"] if steps is not None and steps < FEW_STEPS else []
 
 
 def _for_the_rate(settings: RunSettings) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
@@ -64,7 +64,7 @@ class Survey:
     rows: np.ndarray
     """Which of the N sequences were kept, (n,), ascending: all of them up to `KEPT`, else as many drawn with a seed of their own."""
 
-    active_units: list[int]
+    active_units: list[int] = field(default_factory=list)
     """How many units of each rung are active, bottom first, over all N sequences (`active_units`)."""
 
 
@@ -78,25 +78,38 @@ def survey(model: LatentTextModel, table: TokenTable, generator: torch.Generator
     check_fits(model, table)
     count, lengths = len(table), table.lengths
     kept = np.sort(np.random.default_rng(0).choice(count, KEPT, replace=False)) if count > KEPT else np.arange(count)
-    shapes = model.latents.shapes
-    rungs = [_blank(count, len(kept), shape, top=i == len(shapes)) for i, shape in enumerate(shapes, 1)]
-    units = ActiveUnits(model)
-    if not rungs:
-        return Survey(rungs, kept, [])
+    surveyor, units = Surveyor(model, count, kept), ActiveUnits(model)
+    if not model.latents.shapes:
+        return surveyor.survey
     with inference(model):
         for rows, batch in in_order(table, lines_at_once(model), model.max_tokens):
-            evidence = model.evidence(torch.from_numpy(batch).to(model.device))
-            steps = model.latents.descend(evidence, generator=generator)
-            chosen = np.flatnonzero(np.isin(rows, kept))  # of this batch
-            places = np.searchsorted(kept, rows[chosen])  # among all that are kept
+            steps = model.latents.descend(model.evidence(torch.from_numpy(batch).to(model.device)), generator=generator)
             units.add(steps, lengths[rows])
-            for rung, seen, step in zip(rungs, evidence, steps, strict=True):
-                _put(rung.evidence, rows, seen)
-                rung.sample[places] = step.sample[chosen].cpu()
-                if rung.prior is not None:
-                    assert isinstance(step.prior, Gaussian)
-                    _put(rung.prior, places, Gaussian(step.prior.mean[chosen], step.prior.log_variance[chosen]))
-    return Survey(rungs, kept, units.counts())
+            surveyor.add(rows, steps)
+    return replace(surveyor.survey, active_units=units.counts())
+
+
+@final
+class Surveyor:
+    """Fills a survey of the first `count` sequences, of which the z of some are kept, batch by batch."""
+
+    def __init__(self, model: LatentTextModel, count: int, kept: np.ndarray) -> None:
+        shapes = model.latents.shapes
+        rungs = [_blank(count, len(kept), shape, top=i == len(shapes)) for i, shape in enumerate(shapes, 1)]
+        self.survey, self._count = Survey(rungs, kept), count
+        """Whole once every sequence was added; without active units, which are counted apart."""
+
+    def add(self, rows: np.ndarray, steps: Sequence[RungStep]) -> None:
+        """Add the way down, bottom first, of the sequences of these numbers (B,); those from `count` on are left out."""
+        first = np.flatnonzero(rows < self._count)  # of this batch
+        chosen = np.flatnonzero(np.isin(rows, self.survey.rows))
+        places = np.searchsorted(self.survey.rows, rows[chosen])  # among all that are kept
+        for rung, step in zip(self.survey.rungs, steps, strict=True):
+            _put(rung.evidence, rows[first], step.evidence, first)
+            rung.sample[places] = step.sample[chosen].cpu()
+            if rung.prior is not None:
+                assert isinstance(step.prior, Gaussian)
+                _put(rung.prior, places, step.prior, chosen)
 
 
 def _blank(count: int, kept: int, shape: MapShape, *, top: bool) -> RungSurvey:
@@ -108,8 +121,9 @@ def _blank(count: int, kept: int, shape: MapShape, *, top: bool) -> RungSurvey:
     return RungSurvey(Gaussian(room(count), room(count)), None if top else Gaussian(room(kept), room(kept)), room(kept))
 
 
-def _put(into: Gaussian, rows: np.ndarray, found: Gaussian) -> None:
-    into.mean[rows], into.log_variance[rows] = found.mean.cpu(), found.log_variance.cpu()
+def _put(into: Gaussian, places: np.ndarray, found: Gaussian, chosen: np.ndarray) -> None:
+    """The chosen rows of what was found, each into its place."""
+    into.mean[places], into.log_variance[places] = found.mean[chosen].cpu(), found.log_variance[chosen].cpu()
 
 
 @final

@@ -16,6 +16,7 @@ from textvae.data.sources.source import Source
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import UNK, TokenTable
 from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
+from textvae.evaluation.collapse import LatentUse
 from textvae.evaluation.diagnostics import mutual_information, survey
 from textvae.evaluation.reconstruction import reconstruction_quality
 from textvae.generation import decode_greedy, forbidden_tokens
@@ -73,6 +74,11 @@ class Evaluation:
     """Nats of the distortion that name the length's bucket: 0, lines are padded to T_max."""
     parameters: int
     training_seconds: float
+
+    @property
+    def latent_use(self) -> LatentUse:
+        """What the verdict on the latent goes by."""
+        return LatentUse(self.rate_per_rung, self.active_units, self.mutual_information, self.mutual_information_cap)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""

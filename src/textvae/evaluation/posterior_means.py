@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -45,4 +47,4 @@ def _sampled_rate(step: RungStep) -> Tensor:
     half = torch.randn(RATE_SAMPLES // 2, *mean.shape[1:], generator=torch.Generator(device).manual_seed(0), device=device)
     noise = torch.cat([half, -half])  # (K, S, Z), in opposite pairs: what is linear in it cancels
     samples = (mean + deviation * one for one in noise)  # one at a time: a mixture's density takes as much memory as it has components
-    return torch.stack([RungStep(step.posterior, step.prior, z).log_ratio for z in samples]).mean(0)  # (K, B) -> (B,)
+    return torch.stack([replace(step, sample=z).log_ratio for z in samples]).mean(0)  # (K, B) -> (B,)

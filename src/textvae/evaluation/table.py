@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textvae.evaluation.collapse import ENOUGH, collapse_warning
+from textvae.evaluation.collapse import ENOUGH, verdict_on
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,8 +43,13 @@ def evaluation_rows(e: Evaluation) -> list[tuple[str, str, str]]:
     rows.append(("bits per character", f"{e.bits_per_character:.4f}", "from the importance bound, ends not counted as characters"))
     if e.latent_units:
         rows.append(("active units", f"{e.active_units} of {e.latent_units}{units}", "units that vary with the line"))
-        information = f"{e.mutual_information:.3f} nats (cap {e.mutual_information_cap:.3f})"
-        rows.append(("mutual information", information, "what z tells of the line; the estimate cannot pass log N"))
+        information = f"{round(e.mutual_information, 3) + 0.0:.3f} nats (cap {e.mutual_information_cap:.3f})"  # no -0.000
+        rest = (
+            "the rest of the rate is how far all z are from the prior"
+            if len(e.rate_per_rung) == 1
+            else "the rest of the rate is not of one line"
+        )
+        rows.append(("mutual information", information, f"what z tells of the single line, an estimate of at most log N; {rest}"))
     rows += [
         (
             "reconstruction",
@@ -68,11 +73,11 @@ def evaluation_table(e: Evaluation, settings: RunSettings) -> Table:
     from rich.text import Text
 
     sizes = f"{e.corpus}, {e.split}: {e.sequences:,} lines, {e.tokens:,} tokens, {e.characters:,} characters"
-    warning = collapse_warning(e.rate_per_rung, e.active_units, settings) if e.sequences >= ENOUGH else None
+    verdict = verdict_on(e.latent_use, settings) if e.sequences >= ENOUGH else None
     # Text, not str: a corpus may have brackets in its name, which rich would read as its markup.
     table = Table(
         title=Text(sizes, style="table.title"),
-        caption=Text(warning, style="table.caption") if warning else None,
+        caption=Text(verdict.message, style="table.caption") if verdict else None,
         title_justify="left",
         caption_justify="left",
     )

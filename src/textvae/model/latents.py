@@ -30,6 +30,9 @@ before anything is learned; at 3 the evidence starts almost silent."""
 class RungStep:
     """One rung on the way down: its posterior, its prior and the sample that went on. What is derived is computed once."""
 
+    evidence: Gaussian
+    """What the encoder says, (B, S, Z); on the top rung the posterior itself."""
+
     posterior: Gaussian
     prior: Gaussian | Distribution
     sample: Tensor
@@ -137,7 +140,7 @@ class LatentHierarchy(nn.Module):
                 prior: Gaussian | Distribution = below_prior
             else:
                 posterior, prior = seen, self._top_prior()
-            steps.append(RungStep(posterior, prior, posterior.sample(temperature, generator)))
+            steps.append(RungStep(seen, posterior, prior, posterior.sample(temperature, generator)))
         return steps[::-1]
 
     def generate(self, count: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> list[Tensor]:

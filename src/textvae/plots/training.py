@@ -68,6 +68,16 @@ def _draw_rates(axes: Axes, records: list[dict[str, Any]]) -> None:
         name = "rate" if rungs == 1 else f"rung {i + 1}"
         values = [record["valid"]["rate_per_rung"][i] for record in records]
         axes.plot(steps, values, color=RUNGS[i % len(RUNGS)], linewidth=2, label=name, marker=None if len(steps) > 1 else "o")
+    known = [(record["step"], record["valid"]["mutual_information"]) for record in records if "mutual_information" in record["valid"]]
+    if known:  # not in the history of older runs
+        axes.plot(
+            *zip(*known, strict=True),
+            color=BLACK,
+            linestyle="--",
+            linewidth=1.2,
+            label="mutual information",
+            marker=None if len(steps) > 1 else "o",
+        )
     axes.axhline(SILENT_RUNG, color=BLACK, linestyle=":", linewidth=1, label=f"collapse, {SILENT_RUNG}")
     axes.set(
         xlabel="step",

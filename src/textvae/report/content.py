@@ -15,7 +15,7 @@ from textvae.api import TextVAE
 from textvae.config import CorpusSettings, Split
 from textvae.errors import ConfigError, is_ours
 from textvae.evaluation.bounds import Progress
-from textvae.evaluation.collapse import ENOUGH, collapse_warning
+from textvae.evaluation.collapse import ENOUGH, verdict_on
 from textvae.evaluation.familiar import source_of
 from textvae.evaluation.measure import Evaluation, Measured, reads_back
 from textvae.evaluation.single import Reconstruction
@@ -116,7 +116,7 @@ def tell(
     lines = list(measured.lines)
     latent, ends = bool(vae.model.latents.shapes), list(dict.fromkeys(lines))[:2]
     history, planned = MetricsLog(vae.folder.path / METRICS).read(), vae.folder.load()[0].steps
-    verdict, collapsed = verdict_on(measured.evaluation, vae.settings)
+    verdict, collapsed = told_of_latent(measured.evaluation, vae.settings)
     return Told(
         name=name,
         folder=vae.folder.path,
@@ -140,16 +140,17 @@ def tell(
     )
 
 
-def verdict_on(e: Evaluation, settings: RunSettings) -> tuple[str, bool]:
+def told_of_latent(e: Evaluation, settings: RunSettings) -> tuple[str, bool]:
     """What is to be said of a latent, and whether it has collapsed."""
     if not e.latent_units:
         return "A model without a latent.", False
-    warning = collapse_warning(e.rate_per_rung, e.active_units, settings)
-    if warning and e.sequences >= ENOUGH:
-        return warning, True
+    verdict = verdict_on(e.latent_use, settings)
+    if verdict and e.sequences >= ENOUGH:
+        return verdict.message, verdict.collapsed
     rungs = f" ({' + '.join(f'{rate:.2f}' for rate in e.rate_per_rung)} by rung, bottom first)" if len(e.rate_per_rung) > 1 else ""
     units = f"{' + '.join(map(str, e.active_units_per_rung))} of {e.latent_units} units move with the line"
-    carries = f"it carries {e.rate:.2f} nats{rungs}, {units}"
+    says = f", {e.mutual_information:.2f} of them of the single text" if e.sequences >= ENOUGH else ""
+    carries = f"it carries {e.rate:.2f} nats{rungs}{says}, {units}"
     if e.sequences < ENOUGH:
         return f"Too few lines to say whether the latent is in use: {carries}.", False
     if settings.objective.beta == 0:

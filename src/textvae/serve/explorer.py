@@ -16,7 +16,7 @@ import torch
 from textvae.api import TextVAE
 from textvae.config import Way, require
 from textvae.errors import ConfigError, did_you_mean
-from textvae.evaluation.collapse import collapse_warning
+from textvae.evaluation.collapse import LatentUse, verdict_on
 from textvae.generation import prior_latents
 from textvae.training.metrics import kept_measures
 
@@ -73,6 +73,7 @@ class Explorer:
         """What the run is: sizes, measures on valid of the weights that are kept, and how far each number of the bottom z reaches."""
         vae, settings = self._vae, self._vae.settings
         valid = kept_measures(vae.folder.path, settings.training.keep) if vae.folder else None
+        verdict = verdict_on(LatentUse.on_valid(valid), settings) if valid else None
         return {
             "name": self._name,
             "architecture": settings.architecture,
@@ -81,7 +82,7 @@ class Explorer:
             "symbols": vae.tokenizer.vocabulary_size,
             "longest": vae.max_length,
             "valid": valid,
-            "collapse": valid and collapse_warning(valid["rate_per_rung"], sum(valid["active_units_per_rung"]), settings),
+            "collapse": verdict and verdict.message,
             "latent": self._latent,
         }
 

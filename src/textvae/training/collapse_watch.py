@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from textvae.evaluation.collapse import collapse_warning
+from textvae.evaluation.collapse import LatentUse, verdict_on
 from textvae.settings import RunSettings
 from textvae.training.hooks import Hook
 
@@ -13,7 +13,8 @@ from textvae.training.hooks import Hook
 class CollapseWatch:
     """Looks at the measures of valid, and tells hooks of a latent that is not used.
 
-    Before beta has its full weight, or at a single look in the first steps, that is no collapse yet.
+    Before beta has its full weight, or at a single look in the first steps, that is no collapse yet. That a rate tells little of the
+    single text is so of every run for a while, and told at the end only.
     """
 
     def __init__(self, settings: RunSettings, hooks: Hook) -> None:
@@ -21,28 +22,24 @@ class CollapseWatch:
         self._seen: str | None = None
         """Of the last look."""
 
-        self._told = False
+        self._told, self._just_told = False, False
 
     def look(self, metrics: dict[str, Any]) -> None:
         """Look at a line of metrics.jsonl."""
+        self._just_told = False
         if metrics["beta"] < self._settings.objective.beta:
             return
-        before, self._seen = self._seen, self._verdict(metrics["valid"])
+        verdict = verdict_on(LatentUse.on_valid(metrics["valid"]), self._settings)
+        before, self._seen = self._seen, verdict.message if verdict and verdict.collapsed else None
         if self._told and not self._seen:
             self._told = False
             self._hooks.on_collapse("the latent is in use; what was told of it before is over")
         elif before and self._seen and not self._told:  # the numbers change with every look: it is told once
-            self._tell(self._seen)
+            self._told = self._just_told = True
+            self._hooks.on_collapse(self._seen)
 
     def end(self, valid: dict[str, Any]) -> None:
-        """The measures of the weights that are kept: told again where they are other ones than those of the last look."""
-        verdict = self._verdict(valid)
-        if verdict and not (self._told and verdict == self._seen):
-            self._tell(verdict)
-
-    def _tell(self, verdict: str) -> None:
-        self._told = True
-        self._hooks.on_collapse(verdict)
-
-    def _verdict(self, valid: dict[str, Any]) -> str | None:
-        return collapse_warning(valid["rate_per_rung"], sum(valid["active_units_per_rung"]), self._settings)
+        """The measures of the weights that are kept, which is what the run came to: told again, unless it was just now."""
+        verdict = verdict_on(LatentUse.on_valid(valid), self._settings)
+        if verdict and not (self._just_told and verdict.message == self._seen):
+            self._hooks.on_collapse(verdict.message)

@@ -97,7 +97,7 @@ class Hook(ABC):
         """Something the user should know: lines left out, cut or mended, a run that is done already."""
 
     def on_collapse(self, message: str) -> None:
-        """The latent, or a part of it, is not used: which, and what helps. Or it is used again after that was told."""
+        """The latent, or a part of it, is not used, or tells little of the text for its rate: what helps. Or it is used again."""
 
     def on_checkpoint(self, path: Path) -> None:
         """A checkpoint was written."""

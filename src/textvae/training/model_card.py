@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from textvae.config import ObjectiveSettings
-from textvae.evaluation.collapse import collapse_warning
+from textvae.evaluation.collapse import LatentUse, verdict_on
 from textvae.storage import write_atomically
 from textvae.training.run_folder import RunConfig
 
@@ -25,8 +25,8 @@ def write_card(folder: Path, config: RunConfig, parameters: int, metrics: dict[s
     objective: ObjectiveSettings = settings.objective
     active = ", ".join(map(str, valid["active_units_per_rung"])) or "no latent"
     rates = ", ".join(f"{rate:.2f}" for rate in valid["rate_per_rung"]) or "no latent"
-    warning = collapse_warning(valid["rate_per_rung"], sum(valid["active_units_per_rung"]), settings)
-    collapse = f"\n> **Collapse:** {warning}\n" if warning else ""
+    verdict = verdict_on(LatentUse.on_valid(valid), settings)
+    latent = f"\n> **{'Collapse' if verdict.collapsed else 'Latent'}:** {verdict.message}\n" if verdict else ""
     start_from = settings.training.start_from
     start = f"\nStarted from the weights of `{Path(start_from).name}`, whose own training these figures leave out." if start_from else ""
     card = f"""---
@@ -45,7 +45,7 @@ One sample a line, at most 2,000 lines, at the step whose weights were kept.
 | ELBO | distortion | rate | rate a rung (bottom first) | active units a rung |
 |---|---|---|---|---|
 | {valid["elbo"]:.3f} | {valid["distortion"]:.3f} | {valid["rate"]:.3f} | {rates} | {active} |
-{collapse}
+{latent}
 Objective: beta {objective.beta} ({objective.schedule}), free bits {objective.free_bits} a {objective.free_bits_per},
 alpha {objective.alpha}.
 The ELBO above has weight 1 whatever the objective.

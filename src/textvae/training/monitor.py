@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -11,13 +12,16 @@ import torch
 from textvae.config import ObjectiveSettings
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.evaluation.diagnostics import ActiveUnits
+from textvae.evaluation.diagnostics import ActiveUnits, Surveyor, mutual_information
 from textvae.model.inference import inference, lines_at_once
 from textvae.model.text_model import LatentTextModel
 from textvae.training.objective import batch_means, loss_of
 
 MONITOR_LINES = 2_000
 """Most lines of valid that are looked at during training; `textvae evaluate` measures them all."""
+
+INFORMED_LINES = 500
+"""Most of these whose mutual information with z is measured: it compares each with each."""
 
 
 @final
@@ -31,6 +35,9 @@ class Glance:
     distortion: float
     rate_per_rung: list[float]
     active_units_per_rung: list[int]
+    mutual_information: float
+    mutual_information_cap: float
+    """log N of the lines it was measured on."""
 
     @property
     def rate(self) -> float:
@@ -45,6 +52,8 @@ class Glance:
             "rate": self.rate,
             "rate_per_rung": self.rate_per_rung,
             "active_units_per_rung": self.active_units_per_rung,
+            "mutual_information": self.mutual_information,
+            "mutual_information_cap": self.mutual_information_cap,
             "loss": self.loss,
         }
 
@@ -54,11 +63,15 @@ def glance(model: LatentTextModel, table: TokenTable, objective: ObjectiveSettin
     some = table if len(table) <= MONITOR_LINES else table.select(np.arange(MONITOR_LINES))
     lengths, generator = some.lengths, torch.Generator(model.device).manual_seed(0)
     total, units = torch.zeros(2 + len(model.latents.shapes), dtype=torch.float64), ActiveUnits(model)
+    informed = np.arange(min(len(some), INFORMED_LINES))
+    surveyor = Surveyor(model, len(informed), informed)
     with inference(model):
         for rows, batch in in_order(some, lines_at_once(model), model.max_tokens):
             terms = model(torch.from_numpy(batch).to(model.device), generator)
             loss = loss_of(terms, objective.beta, objective)
             total += torch.cat([loss[None], batch_means(terms)]).double().cpu() * len(rows)
             units.add(terms.rungs, lengths[rows])
+            surveyor.add(rows, terms.rungs)
+        information = mutual_information(surveyor.survey)
     loss_mean, distortion, *rates = (total / len(some)).tolist()
-    return Glance(loss_mean, distortion, rates, units.counts())
+    return Glance(loss_mean, distortion, rates, units.counts(), information, math.log(len(informed)))

@@ -70,7 +70,7 @@ class ProgressLine(Hook):
         self._print(
             f"step {metrics['step']:>6}/{total:.0f}  {_clock(metrics['seconds'])} (left {_clock(left)})  valid ELBO {valid['elbo']:.2f} = "
             f"-({_terms(valid['distortion'], valid['rate_per_rung'])}) nats  β {metrics['beta']:.2f}  "
-            f"active units {sum(valid['active_units_per_rung'])}"
+            f"active units {sum(valid['active_units_per_rung'])}  MI {valid['mutual_information']:.2f}"
         )
 
     def on_warning(self, message: str) -> None:
