@@ -59,7 +59,7 @@ def package(tmp_path: Path) -> Path:
     return tmp_path / "textvae"
 
 
-def commands(package: Path, *lines: list[str]) -> list[Ended]:
+def commands(package: Path, *lines: list[str], **variables: str) -> list[Ended]:
     """Run several command lines of a copied package, in one process to save the imports."""
     code = f"""
 import contextlib, io, json
@@ -72,7 +72,7 @@ for line in {lines!r}:
     ended.append((code, out.getvalue(), err.getvalue()))
 print(json.dumps(ended))
 """
-    settings = environment() | {"PYTHONPATH": str(package.parent), "COLUMNS": "200"}
+    settings = environment() | {"PYTHONPATH": str(package.parent), "COLUMNS": "200", **variables}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=settings, cwd=package.parent)
     assert done.returncode == 0, done.stderr
     return [Ended(*row) for row in json.loads(done.stdout)]
@@ -89,13 +89,63 @@ def test_a_new_file_is_a_model_with_flags_presets_and_checkpoints(package: Path,
         ["reconstruct", "r", "oak elm", "--json"],
         ["train", str(corpus), "--preset", "rnn", "--model.plainness", "5", "--out", "q"],
     )
-    assert "plain: one width for everything" in shown.out
+    help = " ".join(shown.out.replace("│", " ").split())
+    assert "plain: one width for everything" in help
     assert "--model.plainness" in shown.out and "How wide everything is." in shown.out
     assert "\nplain " in listed.out
     assert trained.code == 0 and "plain, " in trained.out, trained.err
     assert len(json.loads(sampled.out)) == 3 and json.loads(back.out)[0]["input"] == "oak elm"
     assert "Only plain have it" in wrong.refused()
     assert json.loads((package.parent / "r" / "config.json").read_text())["model"]["plainness"] == 5
+
+
+def test_a_file_may_lie_in_a_folder_of_its_own(package: Path, corpus: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "plain.py").write_text(NEW)
+    plain = ["train", str(corpus), "--preset", "plain", "--model.latent.channels", "2", "--steps", "2"]
+    trained, sampled, other = commands(
+        package,
+        [*plain, "--out", "r"],
+        ["sample", "r", "-n", "3", "--json"],
+        [*plain, "--out", "q", "--model.latent.shape", "map"],
+        TEXTVAE_ARCHITECTURES=str(mine),
+    )
+    assert trained.code == 0 and len(json.loads(sampled.out)) == 3, trained.err
+    assert "model.latent.shape is 'map': plain comes with dense only; set it to that" in other.refused()
+    for variables, told in (
+        ({}, "r is a run of the architecture 'plain', whose file is not here: name the folder that holds it in TEXTVAE_ARCHITECTURES"),
+        ({"TEXTVAE_ARCHITECTURES": str(mine / "no")}, "which is no folder: correct it"),
+    ):
+        (gone,) = commands(package, ["sample", "r"], **variables)
+        assert told in gone.refused()
+    (mine / "plain.py").write_text("import nothing_of_that_name")
+    (wrong,) = commands(package, ["presets"], TEXTVAE_ARCHITECTURES=str(mine))
+    assert "plain.py cannot be imported (ModuleNotFoundError: No module named 'nothing_of_that_name'): correct it" in wrong.refused()
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "models"
+
+
+def test_the_example_is_a_model_in_a_script(corpus: Path, tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(EXAMPLES)!r})
+import bag, textvae
+vae = textvae.train({str(corpus)!r}, preset="bag", out={str(tmp_path / "run")!r}, model={{"width": 8}}, training={{"steps": 3}}, hooks=[])
+print(type(vae.model.latents.prior).__name__, len(textvae.load({str(tmp_path / "run")!r}).sample(2)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "LearnedNormalPrior 2\n"
+
+
+def test_the_example_keeps_the_contract() -> None:
+    """As docs/extending.md says it is run."""
+    contract = Path(__file__).parents[1] / "model" / "test_contract.py"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(contract), "-k", "bag"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment() | {"TEXTVAE_ARCHITECTURES": str(EXAMPLES)})
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_a_deleted_file_takes_only_its_model_away(package: Path, corpus: Path) -> None:

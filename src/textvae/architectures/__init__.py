@@ -1,19 +1,22 @@
 """The architectures: one small file a family, each a frozen dataclass of settings and a decorated `build`.
 
-Every module of this folder is imported and registers what it decorates: adding a file adds a model to the
-command line, presets, checkpoints and the contract tests; deleting one takes only that model away.
+Every module of this folder, and of the folders that TEXTVAE_ARCHITECTURES names, is imported and registers what it decorates: adding a
+file adds a model to the command line, presets, checkpoints and the contract tests; deleting one takes only that model away. What a
+script decorates is a model in that script.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
+from textvae.config import require
 from textvae.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -35,31 +38,74 @@ class Architecture:
     latents: tuple[str, ...]
     """Latent shapes it comes in: "dense", "map"; none for a language model."""
 
+    priors: tuple[str, ...]
+    """Priors it comes with, as `latent.prior` names them; "normal" alone where it has one of its own."""
+
+
+FOLDERS = "TEXTVAE_ARCHITECTURES"
+"""The environment variable that names more folders of such files, parted as in PATH."""
 
 _registry: dict[str, Architecture] = {}
 
 
-def architecture(name: str, settings: type, summary: str, latents: tuple[str, ...] = ("dense", "map")) -> Callable[[Build], Build]:
-    """Register the decorated `build(settings, vocabulary, max_tokens)` under a name."""
+def architecture(
+    name: str,
+    settings: type,
+    summary: str,
+    latents: tuple[str, ...] = ("dense", "map"),
+    priors: tuple[str, ...] = ("normal", "mixture"),
+) -> Callable[[Build], Build]:
+    """Register the decorated `build(settings, vocabulary, max_tokens)` under a name.
+
+    Building raises `ConfigError` for a `latent.shape` or a `latent.prior` that is not among these.
+    """
 
     def register(build: Build) -> Build:
-        _registry[name] = Architecture(name, summary, settings, build, latents)
-        return build
+        @wraps(build)
+        def checked(chosen: Any, vocabulary: int, max_tokens: int) -> LatentTextModel:
+            latent = getattr(chosen, "latent", None)
+            for setting, known in (("shape", latents), ("prior", priors)) if latent else ():
+                value = getattr(latent, setting)
+                require(value in known, f"model.latent.{setting} is {value!r}: {name} comes with {' or '.join(known)} only; set it to that")
+            return build(chosen, vocabulary, max_tokens)
+
+        _registry[name] = Architecture(name, summary, settings, checked, latents, priors)
+        return checked
 
     return register
 
 
 def architectures() -> Mapping[str, Architecture]:
-    """Every architecture by name, in alphabetical order."""
-    _import_files(tuple(__path__))
+    """Every architecture by name, in alphabetical order.
+
+    Raises:
+        ConfigError: a folder of `TEXTVAE_ARCHITECTURES` that is none, or a file there that cannot be imported.
+    """
+    _import_own()
+    _import_more(os.environ.get(FOLDERS, ""))
     return MappingProxyType(dict(sorted(_registry.items())))
 
 
 @cache
-def _import_files(folders: tuple[str, ...]) -> None:
-    """Import every module of some folders, which registers what it decorates; a folder is read once a process."""
-    for module in pkgutil.iter_modules(folders):
+def _import_own() -> None:
+    """Import every module of this folder, which registers what it decorates: once a process."""
+    for module in pkgutil.iter_modules([os.path.dirname(__file__)]):
         importlib.import_module(f"{__name__}.{module.name}")
+
+
+@cache
+def _import_more(folders: str) -> None:
+    """Import the files of the user's own folders, as modules of this one."""
+    for folder in filter(None, folders.split(os.pathsep)):
+        require(os.path.isdir(folder), f"{FOLDERS} names {folder}, which is no folder: correct it")
+        if folder not in __path__:
+            __path__.append(folder)
+        for module in pkgutil.iter_modules([folder]):
+            try:
+                importlib.import_module(f"{__name__}.{module.name}")
+            except Exception as error:
+                told = f"{type(error).__name__}: {error}"
+                raise ConfigError(f"{FOLDERS}: {os.path.join(folder, module.name)}.py cannot be imported ({told}): correct it") from error
 
 
 def find_architecture(name: str) -> Architecture:

@@ -46,9 +46,6 @@ def build(settings: ConvolutionalLadderSettings, vocabulary: int, max_tokens: in
     from textvae.shapes import MapShape
 
     s = settings
-    require(
-        s.latent.shape == "map", "model.latent.shape is 'dense': a convolutional ladder's rungs are maps; set it to map, or choose ladder"
-    )
 
     def up(inlet: MapShape, channels: int) -> Chain:
         return Chain(inlet, [Convolution(inlet, channels, s.kernel, s.stride, s.ladder.norm, s.ladder.dropout)])

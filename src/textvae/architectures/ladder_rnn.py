@@ -44,7 +44,6 @@ def build(settings: RecurrentLadderSettings, vocabulary: int, max_tokens: int) -
     from textvae.shapes import MapShape
 
     s = settings
-    require(s.latent.shape == "map", "model.latent.shape is 'dense': a recurrent ladder's rungs are maps; set it to map, or choose ladder")
 
     def between(inlet: MapShape, channels: int) -> Chain:
         return Chain(inlet, [BidirectionalRecurrence(inlet, channels // 2, s.cell, s.ladder.dropout)])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from textvae.architectures import find_architecture
+from textvae.architectures import FOLDERS, architectures, find_architecture
 from textvae.config import SCHEMA_VERSION
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import TokenTable
@@ -122,6 +122,11 @@ class RunFolder:
         if schema > SCHEMA_VERSION:
             raise RunError(
                 f"{self.path}/config.json has schema {schema}, this textvae reads up to {SCHEMA_VERSION}: install a newer textvae"
+            )
+        name = data["model"].get("architecture") if isinstance(data.get("model"), dict) else None
+        if isinstance(name, str) and name not in architectures():
+            raise RunError(
+                f"{self.path} is a run of the architecture {name!r}, whose file is not here: name the folder that holds it in {FOLDERS}"
             )
         try:
             parts = {key: data[key] for key in ("preset", "corpus", "model", "objective", "training")}
