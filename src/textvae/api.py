@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +26,7 @@ from textvae.evaluation.familiar import known_lines, training_lines_among, train
 from textvae.evaluation.measure import Evaluation, Measured, measure
 from textvae.evaluation.oddness import oddest
 from textvae.evaluation.posterior_means import terms_at_means
-from textvae.evaluation.single import Odd, Reconstruction, Score
+from textvae.evaluation.single import Odd, Reconstruction, Score, scores
 from textvae.generation import Decode, Sampling, decode_beams, decode_greedy, decode_sampled, forbidden_tokens, prior_samples
 from textvae.latent_vectors import WAYS, bottom_of, encode
 from textvae.layering import dotted
@@ -175,7 +174,7 @@ class TextVAE:
     # ── measuring ──
 
     def score(self, texts: Iterable[str], importance_samples: int = 100, seed: int = 0, progress: Progress | None = None) -> list[Score]:
-        """ELBO and importance bound of each text, nats, from the same samples."""
+        """ELBO and importance bound of each text, nats, from the same samples, and how far these leave them open."""
         texts = listed_texts(texts)
         if not texts:
             return []
@@ -183,8 +182,7 @@ class TextVAE:
         generator = torch.Generator(self.model.device).manual_seed(seed)
         table = self.table(texts)
         bounds = measure_bounds(self.model, table, importance_samples, generator, progress=progress)
-        rows = zip(texts, self._as_read(table), bounds.elbo.tolist(), bounds.importance_bound.tolist(), strict=True)
-        return [Score(text, elbo, bound, -bound / math.log(2) / max(1, len(read))) for text, read, elbo, bound in rows]
+        return scores(texts, self._as_read(table), bounds)
 
     def oddest(
         self, texts: Iterable[str], n: int = 10, importance_samples: int = 100, seed: int = 0, progress: Progress | None = None

@@ -192,7 +192,8 @@ def test_score_has_the_keys_of_the_contract_and_one_line_an_input(textvae: Comma
     (tmp_path / "in.txt").write_text("oak elm\n\nsun sea\n")
     rows = json.loads(textvae("score", run, tmp_path / "in.txt", "--importance-samples", 4, "--json").out)
     assert [row["text"] for row in rows] == ["oak elm", "", "sun sea"]
-    assert all(set(row) == {"text", "elbo", "importance_bound", "bits_per_character"} for row in rows)
+    assert all(set(row) == {"text", "elbo", "importance_bound", "bits_per_character", "sampling_error"} for row in rows)
+    assert all(set(row["sampling_error"]) == {"elbo", "importance_bound"} for row in rows)
     assert all(row["elbo"] <= row["importance_bound"] < 0 < row["bits_per_character"] for row in rows)
     assert rows[0]["bits_per_character"] == pytest.approx(-rows[0]["importance_bound"] / np.log(2) / 7)
     printed = textvae("score", run, tmp_path / "in.txt", "--importance-samples", 4).out.splitlines()

@@ -180,3 +180,18 @@ def test_nonsense_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         measure_bounds(tiny("rnn"), table_of(sequences), samples, held_tokens=held)
+
+
+@pytest.mark.parametrize("kind", ["normal", "ladder"])
+def test_sampling_errors_are_how_far_other_samples_would_lead(tiny: Tiny, lines: TokenTable, kind: str) -> None:
+    model, samples = one_channel_model(tiny, kind), 40
+    found = [measure_bounds(model, lines, samples, seeded(seed)) for seed in range(150)]
+    for i, name in enumerate(("elbo", "importance_bound")):
+        spread = np.std([getattr(one, name) for one in found], axis=0)
+        told = np.mean([one.sampling_errors[i] for one in found], axis=0)
+        np.testing.assert_allclose(told, spread, rtol=0.25)
+
+
+def test_one_sample_does_not_tell_its_error_and_nothing_sampled_has_none(tiny: Tiny, lines: TokenTable) -> None:
+    assert np.isnan(measure_bounds(tiny("rnn"), lines, 1).sampling_errors).all()
+    assert not measure_bounds(tiny("lm"), lines, 1).sampling_errors.any()

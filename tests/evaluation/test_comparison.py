@@ -22,7 +22,7 @@ TRAINING = {"steps": 2, "batch": 4, "precision": "32-true", "device": "cpu"}
 
 def bounds(distortion: list[float], rate: list[float]) -> Bounds:
     d, r = np.array(distortion), np.array(rate)
-    return Bounds(-(d + r), -(d + r) + 0.5, d, r[:, None], 7)
+    return Bounds(-(d + r), -(d + r) + 0.5, d, r[:, None], 7, np.zeros((2, len(d))))
 
 
 def test_the_error_is_that_of_the_lines_own_differences() -> None:

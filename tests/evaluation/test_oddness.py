@@ -38,7 +38,7 @@ def test_the_excess_is_the_lines_own_whatever_their_order(lines: list[tuple[floa
 
 
 def test_the_oddest_come_first_with_their_numbers() -> None:
-    scores = [Score(text, -nats, -nats, 0.0) for text, nats in (("ab", 4.0), ("cd", 4.0), ("xy", 9.0), ("ef", 6.0))]
+    scores = [Score(text, -nats, -nats, 0.0, {}) for text, nats in (("ab", 4.0), ("cd", 4.0), ("xy", 9.0), ("ef", 6.0))]
     found = oddest(scores, np.full(4, 3), 2)
     assert [(one.number, one.text, one.excess, one.importance_bound) for one in found] == [(3, "xy", 4.0, -9.0), (4, "ef", 1.0, -6.0)]
     assert oddest([], np.zeros(0), 5) == []

@@ -55,6 +55,10 @@ class Bounds:
     importance_samples: int
     """K."""
 
+    sampling_errors: np.ndarray
+    """By which ELBO and importance bound of other samples would differ, (2, N): standard errors over the K, the latter's to first order
+    (from the weights' variance). NaN with one sample; 0 without rungs, where nothing is sampled."""
+
 
 def measure_bounds(
     model: LatentTextModel,
@@ -92,21 +96,35 @@ def measure_bounds(
     samples = importance_samples if rungs else 1
     rows_held = _rows_held(model, held_tokens)
     parts = np.zeros((1 + rungs, count))  # mean distortion, then the mean rate of each rung
-    importance_bound = np.zeros(count)
+    importance_bound, errors = np.zeros(count), np.zeros((2, count))
     done = 0
     with inference(model):
         for rows, batch in in_order(table, min(lines_at_once(model), rows_held), model.max_tokens):
             tokens = torch.from_numpy(batch).to(model.device)  # (B, T)
             terms = _sampled_terms(model, tokens, samples, max(1, rows_held // len(rows)), generator)  # (1 + L, B, K)
             parts[:, rows] = terms.mean(-1).cpu().numpy()
-            importance_bound[rows] = (torch.logsumexp(-terms.sum(0), dim=-1) - math.log(samples)).cpu().numpy()
+            log_weights = -terms.sum(0)  # (B, K)
+            importance_bound[rows] = (torch.logsumexp(log_weights, dim=-1) - math.log(samples)).cpu().numpy()
+            if rungs:
+                errors[:, rows] = _sampling_errors(log_weights).cpu().numpy()
             done += len(rows)
             if progress is not None:
                 progress("bounds", done, count)
-    parts, importance_bound = parts[:, which], importance_bound[which]
+    parts, importance_bound, errors = parts[:, which], importance_bound[which], errors[:, which]
     elbo = -parts.sum(0)
     # Jensen's inequality holds exactly in real numbers; with equal weights the two differ by rounding only.
-    return Bounds(elbo, np.maximum(importance_bound, elbo), parts[0], parts[1:].T, samples)
+    return Bounds(elbo, np.maximum(importance_bound, elbo), parts[0], parts[1:].T, samples, errors)
+
+
+def _sampling_errors(log_weights: Tensor) -> Tensor:
+    """Standard errors of the mean of log w and of the log of the mean of w over K samples, (2, B), for log w (B, K)."""
+    samples = log_weights.shape[1]
+    if samples == 1:
+        return log_weights.new_full((2, len(log_weights)), math.nan)
+    of_mean = log_weights.std(dim=1) / math.sqrt(samples)
+    shares = log_weights.softmax(dim=1)  # of the sum of the weights: their variance over the square of their mean is K sum(shares^2) - 1
+    of_log_mean = ((samples * shares.square().sum(1) - 1).clamp(min=0) / (samples - 1)).sqrt()
+    return torch.stack([of_mean, of_log_mean])
 
 
 def _rows_held(model: LatentTextModel, held_tokens: int | None) -> int:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
+
+import numpy as np
+
+from textvae.evaluation.bounds import Bounds
 
 
 @final
@@ -20,6 +26,25 @@ class Score:
 
     bits_per_character: float
     """From the importance bound, over the characters the model read (none count as one)."""
+
+    sampling_error: dict[str, float | None]
+    """Of `elbo` and `importance_bound`: by how much other samples of z, as of another seed, would move them (standard errors); None with
+    one sample."""
+
+
+def scores(texts: Sequence[str], read: Sequence[str], bounds: Bounds) -> list[Score]:
+    """What was measured of N texts, each as the model read it, text by text."""
+    numbers = np.stack([bounds.elbo, bounds.importance_bound, *bounds.sampling_errors])
+    return [
+        Score(
+            text,
+            elbo,
+            bound,
+            -bound / math.log(2) / max(1, len(seen)),
+            {name: None if math.isnan(error) else error for name, error in (("elbo", of_elbo), ("importance_bound", of_bound))},
+        )
+        for text, seen, (elbo, bound, of_elbo, of_bound) in zip(texts, read, numbers.T.tolist(), strict=True)
+    ]
 
 
 @final
