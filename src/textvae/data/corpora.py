@@ -16,7 +16,7 @@ import numpy as np
 from textvae.config import CorpusSettings, Split, require
 from textvae.data.cleaning import clean_lines, clean_splits, keeps_all
 from textvae.data.corpus import Corpus, crowding_notices, draw_training, fill_empty_splits, split_by_hash
-from textvae.data.files import read_lines, read_splits
+from textvae.data.files import read_lines, read_splits, require_text
 from textvae.data.sources.source import Source
 from textvae.data.tokenizers import CharacterTokenizer, Tokenizer, fit_tokenizer
 from textvae.data.tokens import UNK, TokenTable
@@ -98,6 +98,7 @@ def _read_whole(settings: CorpusSettings) -> tuple[list[str], tuple[str, ...]]:
         lines = read_pydoc()
     else:
         lines, notices = read_lines(Path(name), settings.column)
+        require_text(Path(name), lines)
     lines, told = clean_lines(name, lines, settings)
     return lines, (*notices, *told)
 

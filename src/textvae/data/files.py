@@ -52,12 +52,16 @@ def read_lines(path: Path, column: str | None = None) -> tuple[list[str], tuple[
             lines.pop()
     else:
         lines, notices = READERS[suffix](path, data, column)
-    if not any(lines):
-        told = "is empty: give a file with at least one line of text"
-        if lines:
-            told = f"has no text in any of its {len(lines):,} rows: give {'a column' if suffix in READERS else 'a file'} of texts"
-        raise CorpusError(f"{path} {told}")
+    if not lines:
+        raise CorpusError(f"{path} is empty: give a file with at least one line of text")
     return lines, notices
+
+
+def require_text(path: Path, lines: list[str]) -> None:
+    """Raise `CorpusError` where all lines of a file are empty: one may be scored, but nothing is learned or told of them."""
+    if not any(lines):
+        what = "a column" if _format(path) in READERS else "a file"
+        raise CorpusError(f"{path} has no text in any of its {len(lines):,} rows: give {what} of texts")
 
 
 def read_splits(folder: Path) -> tuple[dict[str, list[str]], tuple[str, ...]]:
@@ -73,6 +77,7 @@ def read_splits(folder: Path) -> tuple[dict[str, list[str]], tuple[str, ...]]:
     notices: tuple[str, ...] = ()
     for split, name in SPLIT_FILES.items():
         splits[split], told = read_lines(folder / name)
+        require_text(folder / name, splits[split])
         notices += told
     return splits, notices
 
