@@ -251,7 +251,7 @@ def test_mistakes_are_told_by_their_kind(vae: TextVAE, lines: Path, folder: Path
         textvae.load(tmp_path / "none")
     with pytest.raises(ConfigError, match="give a list of strings"):
         vae.encode("one string")
-    with pytest.raises(ConfigError, match="texts hold a int"):
+    with pytest.raises(ConfigError, match="texts hold 3, of type int"):
         vae.encode(["oak", 3])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match=r"this model takes \(N, 3\)"):
         vae.decode(np.zeros((2, 4)))

@@ -21,7 +21,7 @@ def listed_texts(texts: Iterable[str]) -> list[str]:
     require(isinstance(texts, Iterable) and not isinstance(texts, Mapping), f"texts is a {type(texts).__name__}: give a list of strings")
     listed = list(texts)
     for text in listed:
-        require(isinstance(text, str), f"texts hold a {type(text).__name__} ({text!r:.20}): give a list of strings")
+        require(isinstance(text, str), f"texts hold {text!r:.20}, of type {type(text).__name__}: give a list of strings")
     return listed
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from textvae import api, load
 from textvae.evaluation.measure import Evaluation
-from textvae.report.content import tell, verdict_on
+from textvae.report.content import tell, told_of_latent
 from textvae.report.write import names
 from textvae.settings import resolve
 from textvae.study.commands import command_for
@@ -207,9 +207,9 @@ def test_a_latent_is_judged_only_where_enough_lines_tell(textvae: Command, run: 
     flags = ["--corpus", few, "--column", "text", "--split", "all", "--importance-samples", 2]
     assert textvae("report", run, "--out", out, *flags).code == 0
     assert any(text.startswith("Too few lines to say whether the latent is in use: it carries") for text in Page(out).text)
-    collapsed = verdict_on(replace(EVALUATION, rate=0.0, rate_per_rung=[0.0], active_units=0), resolve("rnn"))
+    collapsed = told_of_latent(replace(EVALUATION, rate=0.0, rate_per_rung=[0.0], active_units=0), resolve("rnn"))
     assert collapsed[1] and collapsed[0].startswith("the latent has collapsed")
-    free = verdict_on(replace(EVALUATION, rate=0.0, rate_per_rung=[0.0]), resolve("rnn", flags={"objective": {"beta": 0}}))
+    free = told_of_latent(replace(EVALUATION, rate=0.0, rate_per_rung=[0.0]), resolve("rnn", flags={"objective": {"beta": 0}}))
     assert not free[1] and free[0].startswith("Trained with a beta of 0")
 
 

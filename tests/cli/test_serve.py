@@ -68,7 +68,7 @@ def test_answers_are_those_of_the_library(explorer: Explorer, run: Path) -> None
         ("sample", {"top_p": 0.0}, "top_p"),
         ("sample", {"colour": 1}, "sample takes no 'colour'"),
         ("reconstruct", {"texts": "oak"}, "texts is not a list"),
-        ("reconstruct", {"texts": [1]}, "texts hold a int"),
+        ("reconstruct", {"texts": [1]}, "texts hold 1, of type int"),
         ("reconstruct", {}, "reconstruct needs 'texts'"),
         ("interpolate", {"start": "a", "end": "b", "path": "round"}, "must be one of linear, spherical"),
         ("interpolate", {"start": "a", "end": 1}, "end is a int"),

@@ -285,3 +285,8 @@ def test_a_file_of_empty_lines_is_not_called_empty(tmp_path: Path) -> None:
     assert lines == ["", "", ""]  # which may be scored
     with pytest.raises(CorpusError, match="has no text in any of its 3 rows: give a file of texts"):
         require_text(tmp_path / "blank.txt", lines)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("  a b ", "␠␠a b␠"), ("   ", "␠␠␠"), ("", ""), ("a\tb\x07", "a\tb␇"), ("ab", "ab")])
+def test_spaces_that_nobody_would_see_have_a_picture(text: str, expected: str) -> None:
+    assert shown_whole(text) == expected

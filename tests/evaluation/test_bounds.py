@@ -163,7 +163,7 @@ def test_results_are_in_the_callers_order(tiny: Tiny, lines: TokenTable) -> None
 def test_progress_ends_at_the_total(tiny: Tiny, lines: TokenTable) -> None:
     seen: list[tuple[str, int, int]] = []
     measure_bounds(tiny("rnn"), lines, 2, seeded(), held_tokens=3 * T_MAX, progress=lambda *told: seen.append(told))
-    assert seen == [("bounds", 3, 7), ("bounds", 6, 7), ("bounds", 7, 7)]
+    assert seen == [("bounds", 0, 7), ("bounds", 3, 7), ("bounds", 6, 7), ("bounds", 7, 7)]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from textvae.cli.loading import loaded
 from textvae.cli.output import note, print_columns, print_json, print_lines, print_table, progress
 from textvae.cli.parameters import Beams, Column, Corpus, Device, ImportanceSamples, Json, Run, Seed, Split, Texts
 from textvae.config import Way, require
-from textvae.data.printable import shown
+from textvae.data.printable import shown, shown_whole
 from textvae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def oddest(
         return
     note("number of the line, nats above the usual for its length, importance bound in nats, then the line")
     for row in rows:
-        print(f"{row.number:8,} {row.excess:+10.3f} {row.importance_bound:10.3f}  {shown(row.text)}")
+        print(f"{row.number:8,} {row.excess:+10.3f} {row.importance_bound:10.3f}  {shown_whole(row.text)}")
 
 
 @app.command

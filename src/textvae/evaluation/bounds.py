@@ -98,6 +98,8 @@ def measure_bounds(
     parts = np.zeros((1 + rungs, count))  # mean distortion, then the mean rate of each rung
     importance_bound, errors = np.zeros(count), np.zeros((2, count))
     done = 0
+    if progress is not None:
+        progress("bounds", done, count)
     with inference(model):
         for rows, batch in in_order(table, min(lines_at_once(model), rows_held), model.max_tokens):
             tokens = torch.from_numpy(batch).to(model.device)  # (B, T)

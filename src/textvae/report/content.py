@@ -18,13 +18,14 @@ from textvae.evaluation.bounds import Progress
 from textvae.evaluation.collapse import ENOUGH, verdict_on
 from textvae.evaluation.familiar import source_of
 from textvae.evaluation.measure import Evaluation, Measured, reads_back
+from textvae.evaluation.oddness import excess
 from textvae.evaluation.single import Reconstruction
 from textvae.settings import RunSettings
 from textvae.study.commands import command_for
 from textvae.training.metrics import METRICS, MetricsLog
 
 STRINGS, STEPS = 10, 8
-"""Samples, reconstructions and costly lines that are shown: the first ones, whatever they look like. Strings of an interpolation."""
+"""Samples, reconstructions and odd lines that are shown: the first ones, whatever they look like. Strings of an interpolation."""
 
 
 @final
@@ -33,8 +34,8 @@ class Costly:
     """A line that a model finds improbable for its length."""
 
     text: str
-    nats_per_symbol: float
-    """-importance bound / (characters + 1, for the end)."""
+    excess: float
+    """What it costs above the usual for its length among the lines measured, nats, by the importance bound (`evaluation.oddness`)."""
 
 
 @final
@@ -160,11 +161,10 @@ def told_of_latent(e: Evaluation, settings: RunSettings) -> tuple[str, bool]:
 
 def _costly(measured: Measured) -> list[Costly]:
     """The least probable lines for their length, each once."""
-    symbols = np.array([len(line) + 1 for line in measured.lines])
-    cost = -measured.bounds.importance_bound / symbols
+    beyond = excess(-measured.bounds.importance_bound, np.array([len(line) for line in measured.lines]))
     chosen: dict[str, float] = {}
-    for row in np.argsort(-cost, kind="stable").tolist():
-        chosen.setdefault(measured.lines[row], float(cost[row]))
+    for row in np.argsort(-beyond, kind="stable").tolist():
+        chosen.setdefault(measured.lines[row], float(beyond[row]))
         if len(chosen) == STRINGS:
             break
-    return [Costly(text=text, nats_per_symbol=nats) for text, nats in chosen.items()]
+    return [Costly(text=text, excess=nats) for text, nats in chosen.items()]

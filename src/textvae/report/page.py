@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from textvae.data.printable import shown
+from textvae.data.printable import shown, shown_whole
 from textvae.errors import ConfigError, extra
 from textvae.evaluation.comparison import Difference
 from textvae.evaluation.measure import Evaluation
@@ -42,6 +42,7 @@ def page(runs: Sequence[Told]) -> str:
     """The page of some runs, as HTML; raises `PackageError` without jinja2 or matplotlib."""
     groups = groups_of(runs)
     environment = _template_class()(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["whole"] = lambda text: shown_whole(text) or "(the empty string)"
     environment.filters["shown"] = lambda text: shown(text) or "(the empty string)"
     template = environment.from_string(files("textvae.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
     best = {group.best for group in groups}
