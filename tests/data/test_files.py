@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textvae.data.files import read_lines, read_splits, require_text
+from textvae.data.printable import shown_whole
 from textvae.errors import CorpusError, PackageError
 
 pyarrow = pytest.importorskip("pyarrow")
