@@ -16,6 +16,7 @@ from textvae import hub
 from textvae.arguments import check_measuring, check_string, check_tables, check_whole, corpus_name, listed_texts, named_run
 from textvae.config import CorpusSettings, Device, Split, Way, require
 from textvae.data.corpora import BUILT_IN, Prepared, fit_split, load_corpus, load_lines, prepare
+from textvae.data.files import usual_column
 from textvae.data.reading import read_texts
 from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import TokenTable
@@ -320,10 +321,12 @@ class TextVAE:
         return settings
 
     def _settings_of(self, corpus: str | Path | None, column: str | None) -> CorpusSettings:
-        """The settings of a corpus, by default of this model's own."""
+        """The settings of a corpus, by default of this model's own; of another file its column, where that is not named and there."""
         require(corpus is not None or column is None, f"column is {column!r}, but no corpus is named: give the corpus that has it")
         settings: CorpusSettings = self.settings.corpus
-        return settings if corpus is None else replace(settings, path=corpus_name(corpus), column=column)
+        if corpus is None:
+            return settings
+        return replace(settings, path=(path := corpus_name(corpus)), column=column or usual_column(Path(path), settings.column))
 
     def table(self, texts: Iterable[str]) -> TokenTable:
         """Texts as tokens, row i of text i. Longer ones than the model reads are cut and unseen symbols read as unknown, with a warning."""

@@ -265,6 +265,10 @@ def test_the_text_of_a_table_is_named_by_its_column(textvae: Command, tmp_path: 
         assert ended.code == 0
     score = textvae("score", tmp_path / "table-csv", tmp_path / "table.jsonl", "--column", "text", "--importance-samples", 1, "--json")
     assert [row["text"] for row in json.loads(score.out)] == LINES[:40]
+    again = textvae("score", tmp_path / "table-csv", tmp_path / "table.jsonl", "--importance-samples", 1, "--json")
+    assert again.out == score.out, "the run's own column is the usual one"
+    measured = textvae("evaluate", tmp_path / "table-csv", tmp_path / "table.jsonl", "--split", "all", "--importance-samples", 1, "--json")
+    assert json.loads(measured.out)["sequences"] == 40
 
 
 def test_a_config_file_may_hold_everything_and_flags_lie_over_it(textvae: Command, corpus: Path, tmp_path: Path) -> None:

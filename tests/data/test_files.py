@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textvae.data.files import read_lines, read_splits, require_text
+from textvae.data.files import read_lines, read_splits, require_text, usual_column
 from textvae.data.printable import shown_whole
 from textvae.errors import CorpusError, PackageError
 
@@ -291,3 +291,28 @@ def test_a_file_of_empty_lines_is_not_called_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "expected"), [("  a b ", "␠␠a b␠"), ("   ", "␠␠␠"), ("", ""), ("a\tb\x07", "a\tb␇"), ("ab", "ab")])
 def test_spaces_that_nobody_would_see_have_a_picture(text: str, expected: str) -> None:
     assert shown_whole(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"id,text\n1,oak\n"),
+        ("a.csv", b"id;text\n1;oak\n"),
+        ("a.tsv", b"id\ttext\n1\toak\n"),
+        ("a.jsonl", b'\n{"id": 1, "text": "oak"}\n'),
+        ("a.csv.gz", gzip.compress(b"id,text\n1,oak\n")),
+    ],
+)
+def test_the_usual_column_is_read_where_a_file_has_it(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert usual_column(tmp_path / name, "text") == "text"
+    assert usual_column(tmp_path / name, "title") is None and usual_column(tmp_path / name, None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.txt", b"text\n"), ("a.csv", b""), ("a.csv", b"\xff"), ("a.jsonl", b"[1"), ("a.jsonl", b"[1]")]
+)
+def test_a_file_without_columns_has_no_usual_one(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert usual_column(tmp_path / name, "text") is None
+    assert usual_column(tmp_path / "none.csv", "text") is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from textvae.cli.loading import loaded
+from textvae.cli.loading import column_of, loaded
 from textvae.cli.output import note, print_columns, print_json, print_lines, print_table, progress
 from textvae.cli.parameters import Beams, Column, Corpus, Device, ImportanceSamples, Json, Run, Seed, Split, Texts
 from textvae.config import Way, require
@@ -126,7 +126,7 @@ def reconstruct(
     """
     if bool(texts) == (input is not None):
         raise ConfigError("reconstruct takes texts, or a file of them with --input: give one of the two")
-    lines = list(texts) if input is None else _lines(input, column)
+    lines = list(texts) if input is None else _lines(run, input, column)
     rows = _with_latent(run, device).reconstructions(lines, beams)
     if json:
         print_json([asdict(row) for row in rows])
@@ -180,7 +180,7 @@ def encode(run: Run, input: Texts, /, *, out: Path, column: Column = None, devic
     from textvae.cli.vectors import check_new, write_vectors
 
     check_new(out)
-    lines = _lines(input, column)
+    lines = _lines(run, input, column)
     vectors = _with_latent(run, device).encode(lines)
     write_vectors(out, vectors, lines)
     note(f"{out} holds {len(vectors):,} vectors of {vectors.shape[1]} numbers")
@@ -218,7 +218,7 @@ def score(
     json: Json = False,
 ) -> None:
     """Print how probable the model finds each line of a file: ELBO and importance bound in nats, bits per character, the line."""
-    lines = _lines(input, column)
+    lines = _lines(run, input, column)
     vae = loaded(run, device)
     with progress() as report:
         rows = vae.score(lines, importance_samples, seed, report)
@@ -252,7 +252,7 @@ def oddest(
     n
         How many.
     """
-    lines = _lines(input, column)
+    lines = _lines(run, input, column)
     vae = loaded(run, device)
     with progress() as report:
         rows = vae.oddest(lines, n, importance_samples, seed, report)
@@ -295,11 +295,14 @@ def _with_latent(run: str, device: Device) -> TextVAE:
     return vae
 
 
-def _lines(input: str, column: str | None) -> Sequence[str]:
-    """The lines of a file, or of what is piped in, with a note of what was mended."""
-    from textvae.data.files import read_lines
+def _lines(run: str, input: str, column: str | None) -> Sequence[str]:
+    """The lines of a file, or of what is piped in, with a note of what was mended; of the run's own column where none is named."""
+    from textvae.data.files import read_lines, usual_column
 
-    lines, notices = read_lines(Path("/dev/stdin" if input == STDIN else input), column)
+    path = Path("/dev/stdin" if input == STDIN else input)
+    if column is None and path.is_file():
+        column = usual_column(path, column_of(run))
+    lines, notices = read_lines(path, column)
     for notice in notices:
         note(notice)
     return lines

@@ -20,6 +20,13 @@ def loaded(run: str, device: Device) -> TextVAE:
     return textvae.load(folder, device)
 
 
+def column_of(run: str) -> str | None:
+    """The column that a run's texts were read from."""
+    from textvae.training.run_folder import RunFolder
+
+    return RunFolder(checked(run)).load()[0].settings.corpus.column
+
+
 def checked(run: str) -> Path:
     """The folder of a run, on the hub or here; raises `RunError` where there is no such run."""
     from textvae.hub import located

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from textvae.data.surrogates import mend_surrogates
-from textvae.errors import CorpusError, did_you_mean, extra
+from textvae.errors import CorpusError, PackageError, did_you_mean, extra
 
 SPLIT_FILES = {"train": "train.txt", "valid": "valid.txt", "test": "test.txt"}
 """What a corpus folder holds."""
@@ -55,6 +55,17 @@ def read_lines(path: Path, column: str | None = None) -> tuple[list[str], tuple[
     if not lines:
         raise CorpusError(f"{path} is empty: give a file with at least one line of text")
     return lines, notices
+
+
+def usual_column(path: Path, column: str | None) -> str | None:
+    """The column of that name where a file has it, else None: what is read where none is named."""
+    reader = HEADERS.get(_format(path))
+    if column is None or reader is None:
+        return None
+    try:
+        return column if column in reader(path, _read_bytes(path)) else None
+    except (CorpusError, PackageError, csv.Error, ValueError):  # whoever reads all of it tells
+        return None
 
 
 def require_text(path: Path, lines: list[str]) -> None:
@@ -204,6 +215,33 @@ def _parquet(path: Path, data: bytes, column: str | None) -> tuple[list[str], tu
         raise CorpusError(f"{path} is not a whole parquet file ({' '.join(str(error).split())}): write or download it again") from error
     return _lines_of_cells(path, cells, ())
 
+
+def _names_separated(path: Path, data: bytes) -> Iterable[str]:
+    text, _ = _decode(path, data)
+    delimiter = "\t" if _format(path) == ".tsv" else _delimiter(text)
+    return next(csv.reader(io.StringIO(text), delimiter=delimiter), [])
+
+
+def _names_json(path: Path, data: bytes) -> Iterable[str]:
+    first: Any = json.loads(data.lstrip().split(b"\n", 1)[0])
+    return first if isinstance(first, dict) else ()
+
+
+def _names_parquet(path: Path, data: bytes) -> Iterable[str]:
+    with extra("parquet", f"{path}: reading parquet"):
+        import pyarrow
+        import pyarrow.parquet
+    names: Iterable[str] = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data)).schema_arrow.names
+    return names
+
+
+HEADERS: dict[str, Callable[[Path, bytes], Iterable[str]]] = {
+    ".csv": _names_separated,
+    ".tsv": _names_separated,
+    ".jsonl": _names_json,
+    ".parquet": _names_parquet,
+}
+"""What reads the names of a file's columns, by suffix."""
 
 READERS: dict[str, Callable[[Path, bytes, str | None], tuple[list[str], tuple[str, ...]]]] = {
     ".csv": _separated,
