@@ -114,7 +114,10 @@ def test_a_file_may_lie_in_a_folder_of_its_own(package: Path, corpus: Path, tmp_
     assert trained.code == 0 and len(json.loads(sampled.out)) == 3, trained.err
     assert "model.latent.shape is 'map': plain comes with dense only; set it to that" in other.refused()
     for variables, told in (
-        ({}, "r is a run of the architecture 'plain', whose file is not here: name the folder that holds it in TEXTVAE_ARCHITECTURES"),
+        (
+            {},
+            "r/config.json names the architecture 'plain', whose file is not here: name the folder that holds it in TEXTVAE_ARCHITECTURES",
+        ),
         ({"TEXTVAE_ARCHITECTURES": str(mine / "no")}, "which is no folder: correct it"),
     ):
         (gone,) = commands(package, ["sample", "r"], **variables)

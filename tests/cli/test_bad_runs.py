@@ -52,7 +52,7 @@ def test_weights_of_another_model(textvae: Command, copied: Path) -> None:
         ({"schema": None}, "config.json is damaged (schema is None)"),
         ({"vocabulary_size": 9}, "config.json 9: they are of two runs"),
         ({"max_length": "long"}, "config.json is damaged"),
-        ({"model": {"architecture": "from-the-future"}}, "there is none of that name"),
+        ({"model": {"architecture": "from-the-future"}}, "names the architecture 'from-the-future', whose file is not here"),
         ({"training": {"batch": "many"}}, "training.batch is 'many'"),
     ],
 )

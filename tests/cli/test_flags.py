@@ -100,10 +100,11 @@ def test_help_shows_docstrings_choices_and_defaults(capsys: pytest.CaptureFixtur
 
 @pytest.fixture
 def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One more file in the architectures' folder."""
+    """One more architecture, in a folder of the user's."""
     (tmp_path / "echo.py").write_text(ECHO)
     monkeypatch.setattr(architectures, "_registry", dict(architectures._registry))
-    monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
+    monkeypatch.setattr(architectures, "__path__", list(architectures.__path__))
+    monkeypatch.setenv(architectures.FOLDERS, str(tmp_path))
     flags_dataclass.cache_clear()
     yield
     flags_dataclass.cache_clear()

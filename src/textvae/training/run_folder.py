@@ -126,7 +126,8 @@ class RunFolder:
         name = data["model"].get("architecture") if isinstance(data.get("model"), dict) else None
         if isinstance(name, str) and name not in architectures():
             raise RunError(
-                f"{self.path} is a run of the architecture {name!r}, whose file is not here: name the folder that holds it in {FOLDERS}"
+                f"{self.path}/config.json names the architecture {name!r}, whose file is not here: name the folder that holds it in "
+                f"{FOLDERS}, or install the textvae that has it"
             )
         try:
             parts = {key: data[key] for key in ("preset", "corpus", "model", "objective", "training")}
