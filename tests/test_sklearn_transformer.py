@@ -79,6 +79,21 @@ def test_a_pipeline_trains_it_and_what_follows(fitted: TextVAETransformer) -> No
     assert pipeline.predict(TEXTS).shape == (25,) and pipeline[0].vae_.settings.training.steps == 4
 
 
+def test_a_grid_reaches_every_setting() -> None:
+    given = TextVAETransformer(preset="rnn", settings={"model": {"hidden": 8}, "training": {"batch": 4}})
+    grid = make_pipeline(clone(given)).set_params(
+        textvaetransformer__settings__model__latent__channels=(3,),
+        textvaetransformer__settings__model__hidden=16,
+        textvaetransformer__seed=2,
+    )
+    (_, found), *_ = grid.steps
+    assert found.settings == {"model": {"hidden": 16, "latent": {"channels": (3,)}}, "training": {"batch": 4}} and found.seed == 2
+    assert given.settings == {"model": {"hidden": 8}, "training": {"batch": 4}}, "a clone's settings are its own"
+    assert TextVAETransformer().set_params(settings__objective__beta=0.5).settings == {"objective": {"beta": 0.5}}
+    with pytest.raises(ValueError, match="Invalid parameter 'colour'"):
+        TextVAETransformer().set_params(colour=1)
+
+
 def test_a_run_that_is_kept_is_a_run_like_any_other(tmp_path: Path) -> None:
     kept = TextVAETransformer(out=tmp_path / "run", steps=4, settings=TINY).fit(TEXTS)
     vae = textvae.load(tmp_path / "run")

@@ -17,6 +17,7 @@ from textvae.arguments import check_tables
 from textvae.config import require
 from textvae.data.files import LINE_END
 from textvae.errors import ConfigError, RunError, extra
+from textvae.layering import layered, nested
 from textvae.settings import resolve
 from textvae.storage import write_atomically
 from textvae.training.hooks import Hook
@@ -26,6 +27,10 @@ from textvae.training.run_folder import RunFolder
 with extra("sklearn", "textvae.sklearn_transformer"):
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     from sklearn.utils.validation import check_is_fitted
+
+
+INNER = "settings__"
+"""What the name of a single setting begins with, as scikit-learn names the parameters of parts."""
 
 
 @final
@@ -70,6 +75,15 @@ class TextVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.importance_samples = importance_samples
         self.seed = seed
         self.verbose = verbose
+
+    def set_params(self, **params: Any) -> Self:
+        """As of every estimator; `settings__model__hidden=16` sets one of the settings, and the others stay: a grid may search them."""
+        whole = {name: value for name, value in params.items() if not name.startswith(INNER)}
+        super().set_params(**whole)
+        for name, value in params.items():
+            if name not in whole:
+                self.settings = layered(self.settings or {}, nested({name.removeprefix(INNER).replace("__", "."): value}))
+        return self
 
     def fit(self, X: Iterable[str], y: object = None) -> Self:
         """Train on N texts; `y` is not looked at.
