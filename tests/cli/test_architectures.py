@@ -122,6 +122,13 @@ def test_a_file_may_lie_in_a_folder_of_its_own(package: Path, corpus: Path, tmp_
     ):
         (gone,) = commands(package, ["sample", "r"], **variables)
         assert told in gone.refused()
+    (mine / "rnn.py").write_text(NEW)
+    (wrong,) = commands(package, ["presets"], TEXTVAE_ARCHITECTURES=str(mine))
+    assert "rnn.py, which stands before it: give it another name" in wrong.refused()
+    (mine / "rnn.py").rename(mine / "other.py")
+    (wrong,) = commands(package, ["presets"], TEXTVAE_ARCHITECTURES=str(mine))
+    assert "two files register the architecture 'plain', " in wrong.refused()
+    (mine / "other.py").unlink()
     (mine / "plain.py").write_text("import nothing_of_that_name")
     (wrong,) = commands(package, ["presets"], TEXTVAE_ARCHITECTURES=str(mine))
     assert "plain.py cannot be imported (ModuleNotFoundError: No module named 'nothing_of_that_name'): correct it" in wrong.refused()

@@ -25,7 +25,7 @@ EVALUATION = Evaluation(
     **dict.fromkeys(("corpus", "split"), "x"),
     **dict.fromkeys(("sequences", "tokens", "characters", "latent_units", "parameters", "importance_samples"), 100),
     **dict.fromkeys(("elbo", "distortion", "rate", "importance_bound", "bits_per_character", "perplexity_per_token"), 1.0),
-    **dict.fromkeys(("mutual_information", "mutual_information_cap", "length_nats", "training_seconds"), 0.0),
+    **dict.fromkeys(("mutual_information", "mutual_information_cap", "rate_below_cap", "length_nats", "training_seconds"), 0.0),
     **dict.fromkeys(("standard_error", "reconstruction", "paper")),
     rate_per_rung=[1.0], active_units=1, active_units_per_rung=[1], unknown_tokens=0, entropy=None, gap=None,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from textvae.config import CorpusSettings
 from textvae.data.cleaning import clean_lines
 from textvae.data.corpora import load_corpus, load_lines
+from textvae.data.corpus import Corpus
 from textvae.errors import CorpusError
 
 LINES = ["oak", " elm", "", "oak", "elm ", "  ", "oak"]
@@ -75,6 +76,22 @@ def test_each_split_of_a_folder_is_cleaned_alone(tmp_path: Path) -> None:
     corpus = load_corpus(CorpusSettings(path=str(tmp_path), blank_lines="skip", copies="skip"))
     assert set(map(tuple, corpus.splits.values())) == {("oak", "elm")}
     assert corpus.notices[0] == f"{tmp_path}, train: 1 of 4 lines are blank and were left out"
+
+
+def test_sentences_that_are_built_in_are_cleaned_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textvae.data.pydoc.read_pydoc", lambda: LINES)
+    corpus = load_corpus(CorpusSettings(path="pydoc", copies="skip", spaces="strip", blank_lines="skip"))
+    assert sorted(corpus.splits["train"]) == ["elm", "oak"]
+
+
+def test_tweets_are_cleaned_split_by_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    tweets = Corpus("sentiment140", {"train": LINES, "valid": ["oak", "oak"], "test": ["elm"]}, notices=("kept 5 of 9",))
+    monkeypatch.setattr("textvae.data.sentiment140.load_sentiment140", lambda settings: tweets)
+    corpus = load_corpus(CorpusSettings(path="sentiment140", copies="skip"))
+    assert corpus.splits == {"train": ["oak", " elm", "", "elm ", "  "], "valid": ["oak"], "test": ["elm"]}
+    assert (
+        corpus.notices[0] == "kept 5 of 9" and "sentiment140, valid: 1 of 2 lines are copies of others and were left out" in corpus.notices
+    )
 
 
 def test_what_is_drawn_stays_and_that_is_told() -> None:

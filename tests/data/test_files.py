@@ -300,7 +300,8 @@ def test_spaces_that_nobody_would_see_have_a_picture(text: str, expected: str) -
         ("a.csv", b"id;text\n1;oak\n"),
         ("a.tsv", b"id\ttext\n1\toak\n"),
         ("a.jsonl", b'\n{"id": 1, "text": "oak"}\n'),
-        ("a.csv.gz", gzip.compress(b"id,text\n1,oak\n")),
+        ("a.jsonl", b'{"id": 1, "text": "oak"}\r{"id": 2, "text": "elm"}\r'),
+        ("a.csv.gz", gzip.compress(b"id,text\n1,oak\n", mtime=0)),
     ],
 )
 def test_the_usual_column_is_read_where_a_file_has_it(name: str, content: bytes, tmp_path: Path) -> None:
@@ -310,7 +311,17 @@ def test_the_usual_column_is_read_where_a_file_has_it(name: str, content: bytes,
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.txt", b"text\n"), ("a.csv", b""), ("a.csv", b"\xff"), ("a.jsonl", b"[1"), ("a.jsonl", b"[1]")]
+    ("name", "content"),
+    [
+        ("a.txt", b"text\n"),
+        ("a.csv", b""),
+        ("a.csv", b"\xff"),
+        ("a.jsonl", b"[1"),
+        ("a.jsonl", b"[1]"),
+        ("a.jsonl", b"[" * 100_000),
+        ("a.parquet", b"PAR1 no PAR1"),
+    ],
+    ids=["text", "nothing", "no UTF-8", "cut short", "a list", "too deep", "no parquet"],
 )
 def test_a_file_without_columns_has_no_usual_one(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)

@@ -192,6 +192,14 @@ def test_sampling_errors_are_how_far_other_samples_would_lead(tiny: Tiny, lines:
         np.testing.assert_allclose(told, spread, rtol=0.25)
 
 
+def test_few_samples_that_carry_a_bound_do_not_tell_how_far_it_is_open(tiny: Tiny, lines: TokenTable) -> None:
+    """One of them is nearly all of the sum where z says much: to first order the error would be told as 1 at the most."""
+    model = tiny("rnn", 30.0, latent=LatentSettings(channels=(6,)))
+    of_elbo, of_bound = measure_bounds(model, lines, 12, seeded()).sampling_errors
+    assert of_elbo.max() > 1 and np.isnan(of_bound[of_elbo.argmax()])
+    assert np.isfinite(of_elbo).all() and not (of_bound > 1).any()
+
+
 def test_one_sample_does_not_tell_its_error_and_nothing_sampled_has_none(tiny: Tiny, lines: TokenTable) -> None:
     assert np.isnan(measure_bounds(tiny("rnn"), lines, 1).sampling_errors).all()
     assert not measure_bounds(tiny("lm"), lines, 1).sampling_errors.any()

@@ -16,13 +16,18 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from textvae.architectures import find_architecture
 from textvae.data.corpora import Prepared, load_corpus, prepare
 from textvae.errors import ConfigError, TrainingError, UserError
+from textvae.evaluation.diagnostics import mutual_information, rate_below_cap, survey
+from textvae.plots.training import training_figure
 from textvae.settings import RunSettings, resolve
 from textvae.training import session, trainer
 from textvae.training.checkpoint import read_tensors
 from textvae.training.collapse_watch import CollapseWatch
 from textvae.training.hooks import Hook, StepRecord
+from textvae.training.metrics import METRICS
+from textvae.training.model_card import CARD, write_card
 from textvae.training.monitor import glance
 from textvae.training.progress import ProgressLine
 from textvae.training.run_folder import RUN_FILES, TRAINING_STATE, RunFolder
@@ -64,12 +69,40 @@ def test_a_run_is_a_folder_with_all_its_files(settings: Any, recorder: Any, metr
         assert valid["elbo"] == pytest.approx(-valid["distortion"] - valid["rate"])
         assert valid["rate"] == pytest.approx(sum(valid["rate_per_rung"]))
         assert len(valid["rate_per_rung"]) == len(record["train"]["rate_per_rung"]) == len(valid["active_units_per_rung"]) == 2
+        assert valid["mutual_information"] <= math.log(31) and 0 < valid["rate_below_cap"] <= valid["rate"] + 1e-6
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["device"] == "cpu" and environment["seed"] == 7
     assert environment["packages"]["torch"] and environment["training_seconds"] > 0
     card = (tmp_path / "run" / "README.md").read_text()
     assert f"{best['valid']['elbo']:.3f}" in card and "`ladder`" in card
     assert f"textvae sample {tmp_path / 'run'}\n" in card and f'textvae.load("{tmp_path / "run"}")' in card
+
+
+@pytest.mark.parametrize("architecture", ["rnn", "ladder", "ladder-cnn"])
+def test_a_look_finds_the_information_that_an_evaluation_does(architecture: str, settings: Any) -> None:
+    """Of a few lines, with the same noise: the one from the pass that measures the loss, the other from a pass of its own."""
+    chosen = settings(architecture)
+    data = prepared(chosen)
+    torch.manual_seed(0)
+    model = find_architecture(architecture).build(chosen.model, data.tokenizer.vocabulary_size, data.max_length + 1)
+    seen = glance(model, data.tables["train"], chosen.objective)
+    found = survey(model, data.tables["train"], torch.Generator().manual_seed(0))
+    assert seen.mutual_information == pytest.approx(mutual_information(found), abs=1e-5)
+    assert seen.rate_below_cap == pytest.approx(rate_below_cap(found), rel=1e-5)
+    assert seen.active_units_per_rung == found.active_units and seen.rate == pytest.approx(float(found.rate.mean()), rel=1e-5)
+
+
+def test_the_history_of_an_older_run_has_no_information_and_serves_all_the_same(settings: Any, metrics: Metrics, tmp_path: Path) -> None:
+    session.start(settings("rnn"), tmp_path / "run")
+    older = [
+        {**record, "valid": {k: v for k, v in record["valid"].items() if k not in ("mutual_information", "rate_below_cap")}}
+        for record in metrics(tmp_path / "run")
+    ]
+    (tmp_path / "run" / METRICS).write_text("".join(f"{json.dumps(record)}\n" for record in older))
+    config, _ = RunFolder(tmp_path / "run").load()
+    write_card(tmp_path / "run", config, 7, older[-1], 1.0)
+    assert "rate" in (tmp_path / "run" / CARD).read_text()
+    assert training_figure(tmp_path / "run").exists()
 
 
 def test_a_published_run_knows_how_long_it_trained(settings: Any, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ script decorates is a model in that script.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -45,6 +46,9 @@ class Architecture:
 FOLDERS = "TEXTVAE_ARCHITECTURES"
 """The environment variable that names more folders of such files, parted as in PATH."""
 
+# Modules of these folders are this package's own: so a model of theirs unpickles in another process too.
+__path__ += [folder for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
+
 _registry: dict[str, Architecture] = {}
 
 
@@ -69,10 +73,18 @@ def architecture(
                 require(value in known, f"model.latent.{setting} is {value!r}: {name} comes with {' or '.join(known)} only; set it to that")
             return build(chosen, vocabulary, max_tokens)
 
+        there = _registry.get(name)
+        if there is not None and (other := _file_of(there.build)) != (file := _file_of(build)):
+            raise ConfigError(f"two files register the architecture {name!r}, {other} and {file}: give one of them another name")
         _registry[name] = Architecture(name, summary, settings, checked, latents, priors)
         return checked
 
     return register
+
+
+def _file_of(build: Build) -> str:
+    """The file that a `build` is written in."""
+    return inspect.unwrap(build).__code__.co_filename
 
 
 def architectures() -> Mapping[str, Architecture]:
@@ -98,14 +110,19 @@ def _import_more(folders: str) -> None:
     """Import the files of the user's own folders, as modules of this one."""
     for folder in filter(None, folders.split(os.pathsep)):
         require(os.path.isdir(folder), f"{FOLDERS} names {folder}, which is no folder: correct it")
-        if folder not in __path__:
+        if folder not in __path__:  # it was named after this package was imported
             __path__.append(folder)
         for module in pkgutil.iter_modules([folder]):
+            path = os.path.join(folder, module.name)
             try:
-                importlib.import_module(f"{__name__}.{module.name}")
+                found = importlib.import_module(f"{__name__}.{module.name}").__file__
+            except ConfigError:
+                raise
             except Exception as error:
                 told = f"{type(error).__name__}: {error}"
-                raise ConfigError(f"{FOLDERS}: {os.path.join(folder, module.name)}.py cannot be imported ({told}): correct it") from error
+                raise ConfigError(f"{FOLDERS}: {path}.py cannot be imported ({told}): correct it") from error
+            if found is None or not os.path.samefile(os.path.dirname(found), path if module.ispkg else folder):
+                raise ConfigError(f"{FOLDERS}: {path}.py has the name of {found}, which stands before it: give it another name")
 
 
 def find_architecture(name: str) -> Architecture:

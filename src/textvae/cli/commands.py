@@ -225,11 +225,9 @@ def score(
     if json:
         print_json([asdict(row) for row in rows])
         return
-    note("ELBO, importance bound ± what other samples of z would change of it, in nats, bits per character, then the line")
+    note("ELBO and importance bound in nats, bits per character, then the line")
     for row in rows:
-        error = row.sampling_error["importance_bound"]
-        open_by = f"{'–':<6}" if error is None else f"{error:<6.3f}"
-        print(f"{row.elbo:10.3f} {row.importance_bound:10.3f} ± {open_by} {row.bits_per_character:8.4f}  {shown(row.text)}")
+        print(f"{row.elbo:10.3f} {row.importance_bound:10.3f} {row.bits_per_character:8.4f}  {shown(row.text)}")
 
 
 @app.command

@@ -64,7 +64,7 @@ def usual_column(path: Path, column: str | None) -> str | None:
         return None
     try:
         return column if column in reader(path, _read_bytes(path)) else None
-    except (CorpusError, PackageError, csv.Error, ValueError):  # whoever reads all of it tells
+    except (CorpusError, PackageError, csv.Error, ValueError, OSError, RecursionError):  # whoever reads all of it tells
         return None
 
 
@@ -223,7 +223,8 @@ def _names_separated(path: Path, data: bytes) -> Iterable[str]:
 
 
 def _names_json(path: Path, data: bytes) -> Iterable[str]:
-    first: Any = json.loads(data.lstrip().split(b"\n", 1)[0])
+    text, _ = _decode(path, data)
+    first: Any = json.loads(text.lstrip().split("\n", 1)[0])
     return first if isinstance(first, dict) else ()
 
 

@@ -31,6 +31,9 @@ HELD_TOKENS = {"cpu": 8_000, "cuda": 200_000}
 On a processor few are faster than many: their gates stay in its cache (measured at H = 256: 8,000 beat 60,000 by a quarter).
 """
 
+FEWEST = 10
+"""Samples that carry the sum of the weights at the least, for it to tell how far other samples would lead."""
+
 Progress = Callable[[str, int, int], None]
 """Told what is being measured, how many different sequences are done and how many there are."""
 
@@ -57,7 +60,8 @@ class Bounds:
 
     sampling_errors: np.ndarray
     """By which ELBO and importance bound of other samples would differ, (2, N): standard errors over the K, the latter's to first order
-    (from the weights' variance). NaN with one sample; 0 without rungs, where nothing is sampled."""
+    (from the weights' variance). NaN with one sample, and of the bound where the weights' effective number is below `FEWEST`: it would be
+    told too small; 0 without rungs, where nothing is sampled."""
 
 
 def measure_bounds(
@@ -125,8 +129,9 @@ def _sampling_errors(log_weights: Tensor) -> Tensor:
         return log_weights.new_full((2, len(log_weights)), math.nan)
     of_mean = log_weights.std(dim=1) / math.sqrt(samples)
     shares = log_weights.softmax(dim=1)  # of the sum of the weights: their variance over the square of their mean is K sum(shares^2) - 1
-    of_log_mean = ((samples * shares.square().sum(1) - 1).clamp(min=0) / (samples - 1)).sqrt()
-    return torch.stack([of_mean, of_log_mean])
+    squares = shares.square().sum(1)  # one over the number of samples that carry the sum
+    of_log_mean = ((samples * squares - 1).clamp(min=0) / (samples - 1)).sqrt()
+    return torch.stack([of_mean, of_log_mean.where(squares * FEWEST <= 1, math.nan)])
 
 
 def _rows_held(model: LatentTextModel, held_tokens: int | None) -> int:

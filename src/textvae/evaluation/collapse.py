@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from textvae.architectures import find_architecture
 from textvae.settings import RunSettings
 
 ENOUGH = 30
@@ -22,8 +22,8 @@ SILENT_RUNG = 0.1
 CONVEYED = 0.5
 """Of a rate, the share that is mutual information at the least; where it is less, most of the rate says nothing of the single text."""
 
-CERTAIN = 1.0
-"""Nats by which the estimate of that information is below its cap, and below the rate, before anything is said of it."""
+CERTAIN = 0.3
+"""Nats that are missing before that is said: the estimate is of some hundred lines."""
 
 
 @final
@@ -38,14 +38,14 @@ class LatentUse:
     information: float | None = None
     """I(x; z); None where it was not measured."""
 
-    cap: float = math.inf
-    """What the estimate of it cannot exceed: log N."""
+    rate_below_cap: float = 0.0
+    """What of the rate the estimate of it could show: the mean over lines of min(rate, log N)."""
 
     @classmethod
     def on_valid(cls, valid: Mapping[str, Any]) -> LatentUse:
         """Of a line's `valid` in metrics.jsonl; those of older runs have no mutual information."""
         units = sum(valid["active_units_per_rung"])
-        return cls(valid["rate_per_rung"], units, valid.get("mutual_information"), valid.get("mutual_information_cap", math.inf))
+        return cls(valid["rate_per_rung"], units, valid.get("mutual_information"), valid.get("rate_below_cap", 0.0))
 
     @property
     def rate(self) -> float:
@@ -59,8 +59,13 @@ class LatentUse:
         The rate is I(x; z) + KL[q(z) ‖ p(z)] (Hoffman and Johnson 2016), q(z) being the mean of all posteriors: the latter tells no
         text from another, and is what samples of the prior miss.
         """
-        known = self.information
-        return known is not None and known < CONVEYED * self.rate and known < min(self.cap, self.rate) - CERTAIN
+        known, shown = self.information, self.rate_below_cap
+        return known is not None and known < CONVEYED * shown and known < shown - CERTAIN
+
+    @property
+    def tells_texts_apart(self) -> bool:
+        """Whether z says something of the single text, as far as that was measured."""
+        return self.information is None or self.information >= SILENT_RUNG
 
 
 @final
@@ -106,11 +111,21 @@ def verdict_on(use: LatentUse, settings: RunSettings) -> Verdict | None:
 
 def _missing(use: LatentUse, settings: RunSettings) -> str:
     """What is said of a rate that tells little of the text."""
-    free_bits = settings.objective.free_bits
-    helps = ["more training.steps", f"fewer objective.free_bits than {free_bits:g}" if free_bits else "model.latent.prior mixture"]
+    objective, latent = settings.objective, getattr(settings.model, "latent", None)
+    helps = ["more training.steps"]
+    if objective.free_bits:
+        helps.append(f"fewer objective.free_bits than {objective.free_bits:g}")
+    elif getattr(latent, "prior", None) == "normal" and "mixture" in find_architecture(settings.architecture).priors:
+        helps.append("model.latent.prior mixture")
+    if objective.beta < 1:
+        helps.append(f"an objective.beta above {objective.beta:g}")
+    visible = f"{use.rate:.2f} nats"
+    if use.rate_below_cap < use.rate - CERTAIN:
+        visible += f" so many lines can show {use.rate_below_cap:.2f}, and"
+    information = max(0.0, use.information or 0.0)
     return (
-        f"of the rate's {use.rate:.2f} nats only {use.information:.2f} tell one text from another (mutual information): the rest is what "
-        f"the z of all texts have and the prior has not, so that samples are unlike the texts; what helps: {', '.join(helps)}"
+        f"of the rate's {visible} only {information:.2f} tell one text from another (mutual information): the rest is what the z of all "
+        f"texts have and the prior has not, so that samples are unlike the texts; what helps: {', '.join(helps)}"
     )
 
 
@@ -120,9 +135,9 @@ def _longer(settings: RunSettings) -> list[str]:
 
 
 def _for_the_rate(settings: RunSettings) -> list[str]:
-    """What makes a rate cost less, or later: what helps most first, as measured (docs/results.md)."""
-    objective, latent = settings.objective, settings.model.latent
-    mixed = latent.prior == "mixture" and objective.free_bits_per == "channel"
+    """What makes a rate cost less, or later: first what brought most where it was measured (docs/results.md)."""
+    objective = settings.objective
+    mixed = getattr(getattr(settings.model, "latent", None), "prior", None) == "mixture" and objective.free_bits_per == "channel"
     free_bits = "objective.free_bits with objective.free_bits_per rung" if mixed else "objective.free_bits"
     beta = "objective.beta 0.5" if objective.beta >= 1 else f"an objective.beta below {objective.beta:g}"
     return [
@@ -138,6 +153,6 @@ def _for_the_rate(settings: RunSettings) -> list[str]:
 def _for_the_decoder(settings: RunSettings) -> list[str]:
     """What makes a decoder that reads its own output ask z."""
     decoder = getattr(settings.model, "decoder", None)
-    if decoder is None or decoder.feeding != "teacher":  # every symbol is written from z alone
+    if getattr(decoder, "feeding", None) != "teacher":  # every symbol is written from z alone, or by a decoder of the user's own
         return []
-    return [f"{'more ' if decoder.word_dropout else ''}model.decoder.word_dropout, at a price in likelihood"]
+    return [f"{'more ' if getattr(decoder, 'word_dropout', 0) else ''}model.decoder.word_dropout, at a price in likelihood"]

@@ -64,6 +64,9 @@ class Survey:
     rows: np.ndarray
     """Which of the N sequences were kept, (n,), ascending: all of them up to `KEPT`, else as many drawn with a seed of their own."""
 
+    rate: np.ndarray
+    """Of each of the N sequences, (N,), nats; where it has no closed form, at the sample."""
+
     active_units: list[int] = field(default_factory=list)
     """How many units of each rung are active, bottom first, over all N sequences (`active_units`)."""
 
@@ -96,7 +99,7 @@ class Surveyor:
     def __init__(self, model: LatentTextModel, count: int, kept: np.ndarray) -> None:
         shapes = model.latents.shapes
         rungs = [_blank(count, len(kept), shape, top=i == len(shapes)) for i, shape in enumerate(shapes, 1)]
-        self.survey, self._count = Survey(rungs, kept), count
+        self.survey, self._count = Survey(rungs, kept, np.zeros(count)), count
         """Whole once every sequence was added; without active units, which are counted apart."""
 
     def add(self, rows: np.ndarray, steps: Sequence[RungStep]) -> None:
@@ -106,6 +109,7 @@ class Surveyor:
         places = np.searchsorted(self.survey.rows, rows[chosen])  # among all that are kept
         for rung, step in zip(self.survey.rungs, steps, strict=True):
             _put(rung.evidence, rows[first], step.evidence, first)
+            self.survey.rate[rows[first]] += step.rate[first].cpu().numpy()
             rung.sample[places] = step.sample[chosen].cpu()
             if rung.prior is not None:
                 assert isinstance(step.prior, Gaussian)
@@ -216,6 +220,14 @@ def mutual_information(found: Survey) -> float:
         own[here] = pairs[here, rows[here] - start]
         total = torch.logaddexp(total, torch.logsumexp(pairs, dim=1))
     return float((own - total).mean()) + math.log(count)
+
+
+def rate_below_cap(found: Survey) -> float:
+    """What of the rate an estimate of the mutual information could show, nats: the mean over x of min(rate of x, log N).
+
+    The rate is I(x; z) + KL[q(z) ‖ p(z)] (Hoffman & Johnson 2016), and the estimate saturates at log N line by line.
+    """
+    return float(np.minimum(found.rate, math.log(len(found.rate))).mean())
 
 
 def _pair_log_densities(rung: RungSurvey, columns: slice) -> Tensor:

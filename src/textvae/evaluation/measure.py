@@ -17,7 +17,7 @@ from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import UNK, TokenTable
 from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
 from textvae.evaluation.collapse import LatentUse
-from textvae.evaluation.diagnostics import mutual_information, survey
+from textvae.evaluation.diagnostics import mutual_information, rate_below_cap, survey
 from textvae.evaluation.reconstruction import reconstruction_quality
 from textvae.generation import decode_greedy, forbidden_tokens
 from textvae.latent_vectors import bottom_of, encode
@@ -61,6 +61,8 @@ class Evaluation:
     mutual_information: float
     mutual_information_cap: float
     """log N, where the estimate saturates."""
+    rate_below_cap: float
+    """What of the rate that estimate could show: the mean over lines of min(rate, log N)."""
     reconstruction: dict[str, float]
     """character_accuracy, exact_match and character_error_rate of greedy decoding from posterior means."""
     paper: dict[str, float]
@@ -78,7 +80,7 @@ class Evaluation:
     @property
     def latent_use(self) -> LatentUse:
         """What the verdict on the latent goes by."""
-        return LatentUse(self.rate_per_rung, self.active_units, self.mutual_information, self.mutual_information_cap)
+        return LatentUse(self.rate_per_rung, self.active_units, self.mutual_information, self.rate_below_cap)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
@@ -152,6 +154,7 @@ def measure(
         active_units_per_rung=found.active_units,
         mutual_information=information,
         mutual_information_cap=math.log(len(table)),
+        rate_below_cap=rate_below_cap(found),
         reconstruction=reconstruction_quality(lines, outputs),
         paper=paper_columns(float(bounds.distortion.mean()), float(bounds.rates.sum(1).mean()), positions),
         entropy=None if source is None else float(source.entropy),

@@ -28,8 +28,9 @@ class Score:
     """From the importance bound, over the characters the model read (none count as one)."""
 
     sampling_error: dict[str, float | None]
-    """Of `elbo` and `importance_bound`: by how much other samples of z, as of another seed, would move them (standard errors); None with
-    one sample."""
+    """Of `elbo` and `importance_bound`: by how much other samples of z, as of another seed, would move them (standard errors). None where
+    the samples do not tell: with one of them, and of the bound where fewer than `FEWEST` carry the sum. That the bound lies below
+    log p(x) on average is not in it."""
 
 
 def scores(texts: Sequence[str], read: Sequence[str], bounds: Bounds) -> list[Score]:

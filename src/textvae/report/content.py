@@ -115,6 +115,7 @@ def tell(
         for one in told:  # the page keeps ours, and whoever writes it hears of all
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     lines = list(measured.lines)
+    table = vae.tokenizer.encode(lines)
     latent, ends = bool(vae.model.latents.shapes), list(dict.fromkeys(lines))[:2]
     history, planned = MetricsLog(vae.folder.path / METRICS).read(), vae.folder.load()[0].steps
     verdict, collapsed = told_of_latent(measured.evaluation, vae.settings)
@@ -128,14 +129,14 @@ def tell(
         training_lines=cache(vae.training_lines),
         measured_on=vae.settings.corpus if corpus is None else replace(vae.settings.corpus, path=str(corpus), column=column),
         measured=measured,
-        whole=reads_back(vae.tokenizer, vae.tokenizer.encode(lines), lines),
+        whole=reads_back(vae.tokenizer, table, lines),
         tokenizer=vae.tokenizer.to_json(),
         verdict=verdict,
         collapsed=collapsed,
         samples=vae.sample(STRINGS, seed=seed),
         reconstructions=vae.reconstructions(lines[:STRINGS]) if latent else [],
         interpolation=vae.interpolate(ends[0], ends[1], STEPS) if latent and len(ends) == 2 else [],
-        costly=_costly(measured),
+        costly=_costly(measured, table.lengths),
         command=command_for(vae.settings, vae.folder.path),
         notes=[str(one.message) for one in told if issubclass(one.category, UserWarning) and is_ours(one.filename)],
     )
@@ -150,7 +151,7 @@ def told_of_latent(e: Evaluation, settings: RunSettings) -> tuple[str, bool]:
         return verdict.message, verdict.collapsed
     rungs = f" ({' + '.join(f'{rate:.2f}' for rate in e.rate_per_rung)} by rung, bottom first)" if len(e.rate_per_rung) > 1 else ""
     units = f"{' + '.join(map(str, e.active_units_per_rung))} of {e.latent_units} units move with the line"
-    says = f", {e.mutual_information:.2f} of them of the single text" if e.sequences >= ENOUGH else ""
+    says = f", {max(0.0, e.mutual_information):.2f} of them of the single text" if e.sequences >= ENOUGH else ""
     carries = f"it carries {e.rate:.2f} nats{rungs}{says}, {units}"
     if e.sequences < ENOUGH:
         return f"Too few lines to say whether the latent is in use: {carries}.", False
@@ -159,9 +160,9 @@ def told_of_latent(e: Evaluation, settings: RunSettings) -> tuple[str, bool]:
     return f"The latent is in use: {carries}.", False
 
 
-def _costly(measured: Measured) -> list[Costly]:
-    """The least probable lines for their length, each once."""
-    beyond = excess(-measured.bounds.importance_bound, np.array([len(line) for line in measured.lines]))
+def _costly(measured: Measured, lengths: np.ndarray) -> list[Costly]:
+    """The least probable lines for their lengths in tokens (N,), each once."""
+    beyond = excess(-measured.bounds.importance_bound, lengths)
     chosen: dict[str, float] = {}
     for row in np.argsort(-beyond, kind="stable").tolist():
         chosen.setdefault(measured.lines[row], float(beyond[row]))

@@ -82,7 +82,8 @@ class Explorer:
             "symbols": vae.tokenizer.vocabulary_size,
             "longest": vae.max_length,
             "valid": valid,
-            "collapse": verdict and verdict.message,
+            "collapse": verdict.message if verdict and verdict.collapsed else None,
+            "remark": verdict.message if verdict and not verdict.collapsed else None,
             "latent": self._latent,
         }
 

@@ -29,9 +29,10 @@ class CollapseWatch:
         self._just_told = False
         if metrics["beta"] < self._settings.objective.beta:
             return
-        verdict = verdict_on(LatentUse.on_valid(metrics["valid"]), self._settings)
+        use = LatentUse.on_valid(metrics["valid"])
+        verdict = verdict_on(use, self._settings)
         before, self._seen = self._seen, verdict.message if verdict and verdict.collapsed else None
-        if self._told and not self._seen:
+        if self._told and not self._seen and use.tells_texts_apart:
             self._told = False
             self._hooks.on_collapse("the latent is in use; what was told of it before is over")
         elif before and self._seen and not self._told:  # the numbers change with every look: it is told once
@@ -41,5 +42,7 @@ class CollapseWatch:
     def end(self, valid: dict[str, Any]) -> None:
         """The measures of the weights that are kept, which is what the run came to: told again, unless it was just now."""
         verdict = verdict_on(LatentUse.on_valid(valid), self._settings)
-        if verdict and not (self._just_told and verdict.message == self._seen):
+        if verdict and not verdict.collapsed:
+            self._hooks.on_warning(verdict.message)
+        elif verdict and not (self._just_told and verdict.message == self._seen):
             self._hooks.on_collapse(verdict.message)

@@ -94,10 +94,10 @@ class Hook(ABC):
         """The valid split was measured; `metrics` is the line that goes into metrics.jsonl."""
 
     def on_warning(self, message: str) -> None:
-        """Something the user should know: lines left out, cut or mended, a run that is done already."""
+        """Something the user should know: lines left out, cut or mended, a run that is done already, a rate that says little."""
 
     def on_collapse(self, message: str) -> None:
-        """The latent, or a part of it, is not used, or tells little of the text for its rate: what helps. Or it is used again."""
+        """The latent, or a part of it, is not used: which, and what helps. Or it is used again after that was told."""
 
     def on_checkpoint(self, path: Path) -> None:
         """A checkpoint was written."""

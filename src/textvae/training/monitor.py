@@ -12,7 +12,7 @@ import torch
 from textvae.config import ObjectiveSettings
 from textvae.data.batches import in_order
 from textvae.data.tokens import TokenTable
-from textvae.evaluation.diagnostics import ActiveUnits, Surveyor, mutual_information
+from textvae.evaluation.diagnostics import ActiveUnits, Surveyor, mutual_information, rate_below_cap
 from textvae.model.inference import inference, lines_at_once
 from textvae.model.text_model import LatentTextModel
 from textvae.training.objective import batch_means, loss_of
@@ -22,6 +22,9 @@ MONITOR_LINES = 2_000
 
 INFORMED_LINES = 500
 """Most of these whose mutual information with z is measured: it compares each with each."""
+
+PAIRED_NUMBERS = 20_000_000
+"""Most numbers of z below the top, over all pairs of lines, that this may take (a tenth of a second): ladders of large maps pair fewer."""
 
 
 @final
@@ -36,8 +39,8 @@ class Glance:
     rate_per_rung: list[float]
     active_units_per_rung: list[int]
     mutual_information: float
-    mutual_information_cap: float
-    """log N of the lines it was measured on."""
+    rate_below_cap: float
+    """What of the rate that could have shown (`evaluation.diagnostics.rate_below_cap`)."""
 
     @property
     def rate(self) -> float:
@@ -53,7 +56,7 @@ class Glance:
             "rate_per_rung": self.rate_per_rung,
             "active_units_per_rung": self.active_units_per_rung,
             "mutual_information": self.mutual_information,
-            "mutual_information_cap": self.mutual_information_cap,
+            "rate_below_cap": self.rate_below_cap,
             "loss": self.loss,
         }
 
@@ -63,7 +66,9 @@ def glance(model: LatentTextModel, table: TokenTable, objective: ObjectiveSettin
     some = table if len(table) <= MONITOR_LINES else table.select(np.arange(MONITOR_LINES))
     lengths, generator = some.lengths, torch.Generator(model.device).manual_seed(0)
     total, units = torch.zeros(2 + len(model.latents.shapes), dtype=torch.float64), ActiveUnits(model)
-    informed = np.arange(min(len(some), INFORMED_LINES))
+    below_top = sum(shape.positions * shape.channels for shape in model.latents.shapes[:-1])
+    pairs = PAIRED_NUMBERS // max(1, below_top)
+    informed = np.arange(min(len(some), INFORMED_LINES, max(2, math.isqrt(pairs))))
     surveyor = Surveyor(model, len(informed), informed)
     with inference(model):
         for rows, batch in in_order(some, lines_at_once(model), model.max_tokens):
@@ -72,6 +77,7 @@ def glance(model: LatentTextModel, table: TokenTable, objective: ObjectiveSettin
             total += torch.cat([loss[None], batch_means(terms)]).double().cpu() * len(rows)
             units.add(terms.rungs, lengths[rows])
             surveyor.add(rows, terms.rungs)
-        information = mutual_information(surveyor.survey)
+        found = surveyor.survey
+        information, shown = mutual_information(found), rate_below_cap(found)
     loss_mean, distortion, *rates = (total / len(some)).tolist()
-    return Glance(loss_mean, distortion, rates, units.counts(), information, math.log(len(informed)))
+    return Glance(loss_mean, distortion, rates, units.counts(), information, shown)

@@ -67,10 +67,11 @@ class ProgressLine(Hook):
         total = self._bar.tasks[0].total or 1
         done = max(1, metrics["step"] - before)
         left = (now - began) / done * max(0, total - metrics["step"])
+        information = f"  MI {max(0.0, valid['mutual_information']):.2f}" if valid["rate_per_rung"] else ""  # noise may take it below 0
         self._print(
             f"step {metrics['step']:>6}/{total:.0f}  {_clock(metrics['seconds'])} (left {_clock(left)})  valid ELBO {valid['elbo']:.2f} = "
             f"-({_terms(valid['distortion'], valid['rate_per_rung'])}) nats  β {metrics['beta']:.2f}  "
-            f"active units {sum(valid['active_units_per_rung'])}  MI {valid['mutual_information']:.2f}"
+            f"active units {sum(valid['active_units_per_rung'])}{information}"
         )
 
     def on_warning(self, message: str) -> None:
