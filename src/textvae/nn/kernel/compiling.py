@@ -35,6 +35,7 @@ PATIENCE_SECONDS = 180
 _I, _P = c_int64, c_void_p
 SIGNATURES = {
     "textvae_huge_pages": (_P, _I),
+    "textvae_same": (_I, _P, _P, _P, _P, _I),
     "textvae_pack_forward": (_I, _I, _I, _I, _I, _P, _I, _I, _P, _I),
     "textvae_pack_backward": (_I, _I, _I, _P, _P, _I),
     "textvae_lstm_forward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _P, c_int, _I),

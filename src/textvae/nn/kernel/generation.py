@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import final
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textvae.nn.kernel.compiling import kernel
-from textvae.nn.kernel.layout import aligned, aligned_weights, call_kernel, packed_forward, threads_for
+from textvae.nn.kernel.layout import aligned, aligned_weights, call_kernel, packed_forward, same, threads_for
 
 WIDEST = 1 << 24
 """Numbers that a projected context may hold; longer batches are generated part by part."""
@@ -203,7 +202,7 @@ class _Packed:
         )
 
 
-_KEPT: WeakKeyDictionary[nn.Module, tuple[list[np.ndarray], _Packed]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[nn.Module, tuple[list[Tensor], _Packed]] = WeakKeyDictionary()
 """Packed weights by their layer, and copies of the parameters they are of: a string at a time is drawn without packing anew."""
 
 
@@ -212,10 +211,10 @@ def _kept(reader: Reader) -> _Packed:
 
     Every number is compared, a tenth of what one string takes: neither fused optimizers nor `.data` leave a trace in a version.
     """
-    parameters = [each.detach().numpy() for each in (reader.embedding.weight, *reader.core.all_weights[0], *reader.output.parameters())]
+    parameters = [each.contiguous() for each in (reader.embedding.weight, *reader.core.all_weights[0], *reader.output.parameters())]
     known = _KEPT.get(reader.core)
-    if known is None or not all(map(np.array_equal, known[0], parameters)):
-        known = _KEPT[reader.core] = ([each.copy() for each in parameters], _Packed.of(reader))
+    if known is None or not same(known[0], parameters):
+        known = _KEPT[reader.core] = ([each.detach().clone() for each in parameters], _Packed.of(reader))
     return known[1]
 
 

@@ -5,6 +5,9 @@ Numbers are fp32, or bf16, two of which a walk multiplies at once where one fp32
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from ctypes import addressof, c_int64, c_void_p
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -45,6 +48,18 @@ def room(like: Tensor, *shape: int) -> Tensor:
 def threads_for(work: int) -> int:
     """How many threads so many numbers are worth."""
     return min(torch.get_num_threads(), 1 + work // FEW)
+
+
+def same(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether contiguous fp32 tensors on the CPU are others, bit by bit."""
+    if [tensor.shape for tensor in tensors] != [other.shape for other in others]:
+        return False
+    count, result = len(tensors), c_int64()
+    ours, theirs = ((c_void_p * count)(*(tensor.data_ptr() for tensor in part)) for part in (tensors, others))
+    sizes = (c_int64 * count)(*(tensor.nbytes for tensor in tensors))
+    threads = threads_for(sum(sizes))
+    call_kernel("textvae_same", count, addressof(ours), addressof(theirs), addressof(sizes), addressof(result), threads)
+    return bool(result.value)
 
 
 def packed_forward(gates: int, *parts: tuple[Tensor, ...], dtype: torch.dtype = torch.float32) -> Tensor:

@@ -1,5 +1,7 @@
 // Weights in the order that the walks read them, and memory for what they write.
 
+#include <atomic>
+
 #include "tiles.h"
 
 #ifdef __linux__
@@ -49,6 +51,19 @@ void textvae_huge_pages(void* memory, index bytes) {
 #else
     (void)memory, (void)bytes;
 #endif
+}
+
+// Into `same` whether so many arrays are others bit by bit, each of so many bytes.
+void textvae_same(index count, const void* const* arrays, const void* const* others, const index* bytes, index* same, index threads) {
+    std::atomic<bool> differs{false};
+    share(threads, threads, [&](index first, index end) {
+        for (index i = 0; i < count && !differs; ++i) {
+            const index from = bytes[i] * first / threads, to = bytes[i] * end / threads;
+            const auto one = static_cast<const char*>(arrays[i]) + from, other = static_cast<const char*>(others[i]) + from;
+            if (__builtin_memcmp(one, other, static_cast<std::size_t>(to - from))) differs = true;
+        }
+    });
+    *same = !differs;
 }
 
 // Columns of a matrix (gates * H, columns), rows `stride` apart, into numbers k... of the forward walk's weights: per panel of
