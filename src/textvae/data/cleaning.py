@@ -26,7 +26,7 @@ def clean_lines(place: str, lines: Sequence[str], settings: CorpusSettings) -> t
         kept = [line.strip() for line in lines]
         changed = sum(map(str.__ne__, kept, lines))
         told += [f"spaces around {changed:,} of {len(lines):,} lines were taken off"] if changed else []
-    blank = sum(not line or line.isspace() for line in kept)
+    blank = sum(map(str.isspace, kept)) + kept.count("")
     if blank and settings.blank_lines == "keep":
         told.append(f"{blank:,} of {len(lines):,} lines are blank, and lines like others: corpus.blank_lines skip leaves them out")
     elif blank:
