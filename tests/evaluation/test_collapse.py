@@ -72,13 +72,13 @@ def test_what_helps_against_a_collapse_goes_by_what_the_run_has() -> None:
 
     plain = helps("cnn", objective={"free_bits": 0, "schedule": "cyclical", "beta": 2.0})
     assert plain == (
-        "objective.beta 1 (at 2 a nat of rate costs 2), objective.free_bits, some nats of them, objective.beta 0.5, "
+        "objective.beta 1 (at 2 a nat of rate costs 2), objective.free_bits (some nats), objective.beta 0.5, "
         "objective.schedule linear with an objective.warmup of 0.5"
     )
     free = {"free_bits": 4.0, "free_bits_per": "rung", "beta": 0.5, "schedule": "constant"}
     assert helps("rnn", objective=free, model={"decoder": {"word_dropout": 0.1}}) == (
         "more objective.free_bits than 4, an objective.beta below 0.5, objective.schedule linear with an objective.warmup of 0.5, "
-        "more model.decoder.word_dropout, at a price in likelihood"
+        "more model.decoder.word_dropout (at a price in likelihood)"
     )
     assert helps("cnn", training={"steps": 40}).startswith("more training.steps than 40, ")
     assert "training.steps" not in helps("cnn", training={"steps": 4000})

@@ -142,7 +142,7 @@ def _for_the_rate(settings: RunSettings) -> list[str]:
     beta = "objective.beta 0.5" if objective.beta >= 1 else f"an objective.beta below {objective.beta:g}"
     return [
         *([f"objective.beta 1 (at {objective.beta:g} a nat of rate costs {objective.beta:g})"] if objective.beta > 1 else []),
-        f"more {free_bits} than {objective.free_bits:g}" if objective.free_bits else f"{free_bits}, some nats of them",
+        f"more {free_bits} than {objective.free_bits:g}" if objective.free_bits else f"{free_bits} (some nats)",
         beta,
         "a longer objective.warmup"
         if objective.schedule in ("linear", "sigmoid")
@@ -155,4 +155,4 @@ def _for_the_decoder(settings: RunSettings) -> list[str]:
     decoder = getattr(settings.model, "decoder", None)
     if getattr(decoder, "feeding", None) != "teacher":  # every symbol is written from z alone, or by a decoder of the user's own
         return []
-    return [f"{'more ' if getattr(decoder, 'word_dropout', 0) else ''}model.decoder.word_dropout, at a price in likelihood"]
+    return [f"{'more ' if getattr(decoder, 'word_dropout', 0) else ''}model.decoder.word_dropout (at a price in likelihood)"]
