@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -273,3 +274,23 @@ def test_mistakes_are_told_by_their_kind(vae: TextVAE, lines: Path, folder: Path
         TextVAE(vae.model, vae.tokenizer, vae.settings, vae.max_length).push_to_hub("a/b")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = textvae.nothing
+
+
+def test_spaces_that_training_took_off_are_taken_off_of_texts_too(tmp_path: Path) -> None:
+    corpus = tmp_path / "lines.txt"
+    corpus.write_text("".join(f"{text}  \n" for text in TEXTS * 5))
+    small = {"model": {"hidden": 4, "latent": {"channels": [2]}, "decoder": {"hidden": 6}}, "training": {"steps": 2}}
+    vae = textvae.train(corpus, preset="rnn", out=tmp_path / "run", corpus_settings={"spaces": "strip"}, hooks=[], **small)
+    with pytest.warns(UserWarning, match="spaces around 1 of 2 texts were taken off, as in training"):
+        bare, spaced = vae.score([TEXTS[0], f"  {TEXTS[0]} "], importance_samples=3)
+    assert bare.importance_bound == spaced.importance_bound and spaced.text == f"  {TEXTS[0]} "
+    with pytest.warns(UserWarning, match="spaces around"):
+        first, second = vae.encode([TEXTS[0], f" {TEXTS[0]}"])
+    np.testing.assert_array_equal(first, second)
+    plain = textvae.train(corpus, preset="rnn", out=tmp_path / "plain", hooks=[], **small)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        vae.compare(plain, importance_samples=2)
+    assert any(
+        "the second model was trained with corpus.spaces keep, and these lines are read with strip" in str(one.message) for one in told
+    )

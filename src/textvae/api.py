@@ -191,7 +191,7 @@ class TextVAE:
         """The `n` texts that cost most above what those of their length here do, the oddest first."""
         check_whole(1, n=n)
         texts = listed_texts(texts)
-        lengths = read_texts(texts, self.tokenizer, self.max_length)[0].lengths
+        lengths = read_texts(texts, self.tokenizer, self.max_length, self.settings.corpus.spaces)[0].lengths
         return oddest(self.score(texts, importance_samples, seed, progress), lengths, n)
 
     def evaluate(
@@ -330,7 +330,7 @@ class TextVAE:
 
     def table(self, texts: Iterable[str]) -> TokenTable:
         """Texts as tokens, row i of text i. Longer ones than the model reads are cut and unseen symbols read as unknown, with a warning."""
-        table, told = read_texts(listed_texts(texts), self.tokenizer, self.max_length)
+        table, told = read_texts(listed_texts(texts), self.tokenizer, self.max_length, self.settings.corpus.spaces)
         for notice in told:
             warnings.warn(notice, stacklevel=3)
         return table

@@ -41,6 +41,10 @@ NormName = Literal["none", "batch", "layer"]
 """Normalisation after a layer: none, batch (momentum 0.1, as the study) or layer."""
 
 
+Spaces = Literal["keep", "strip"]
+"""What becomes of spaces around a line."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class CorpusSettings:
@@ -64,7 +68,7 @@ class CorpusSettings:
     long_lines: Literal["skip", "cut"] = "skip"
     """What becomes of a line longer than max_length: left out, or cut. Either way it is counted and reported."""
 
-    spaces: Literal["keep", "strip"] = "keep"
+    spaces: Spaces = "keep"
     """What becomes of spaces around a line: kept, or taken off."""
 
     blank_lines: Literal["keep", "skip"] = "keep"

@@ -113,6 +113,21 @@ def test_a_file_may_lie_in_a_folder_of_its_own(package: Path, corpus: Path, tmp_
     )
     assert trained.code == 0 and len(json.loads(sampled.out)) == 3, trained.err
     assert "model.latent.shape is 'map': plain comes with dense only; set it to that" in other.refused()
+    for right, mistake, told in (
+        ("[Repeat(latents.bottom, max_tokens)]", "[]", "plain: its expander makes 1 steps, expected "),
+        ("    return LatentTextModel(", "    LatentTextModel(", "plain: its build returns a NoneType, and has to return a LatentTextModel"),
+        ("plainness: int = 7", "plainness: int", "the architecture 'plain': each of its settings needs a default"),
+        ('"plain", PlainSettings', '"own/plain", PlainSettings', "the architecture 'own/plain': name it by small letters"),
+        (
+            "    latents = single",
+            "    encoder.outlet = type(encoder.outlet)(1, 99)\n    latents = single",
+            "RecurrentEncoder gives 1 positions of 14 ",
+        ),
+    ):
+        (mine / "plain.py").write_text(NEW.replace(right, mistake))
+        (wrong,) = commands(package, [*plain, "--out", told[:9]], TEXTVAE_ARCHITECTURES=str(mine))
+        assert told in wrong.refused()
+    (mine / "plain.py").write_text(NEW)
     for variables, told in (
         (
             {},

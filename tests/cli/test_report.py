@@ -147,7 +147,7 @@ def test_runs_of_other_lines_and_one_without_a_latent(textvae: Command, run: Pat
     told = textvae("report", run, lm, "--out", out, "--importance-samples", 2, "--corpus", lines, "--split", "train")
     assert told.code == 0, told.err
     text = " ".join(Page(out).text)
-    assert "no line is read whole by all of tiny and lm: their ELBOs do not compare" in text
+    assert "no line was measured on and read whole by all of tiny and lm: their ELBOs do not compare" in text
     assert f"tiny was trained on other lines ({run_corpus(run)}): it knows none of these " in text
 
 
@@ -195,7 +195,7 @@ def test_runs_compare_on_the_lines_that_both_read_whole(textvae: Command, run: P
     page = Page(out)
     (told,) = [text for text in page.text if "has the best ELBO" in text]
     both = json.loads(textvae("compare", run, words, "--importance-samples", 2, "--split", "all", "--json").out)
-    assert both["left_out"] > 0 and f"on the {both['sequences']} lines that all read whole" in told
+    assert both["left_out"] > 0 and f"on the {both['sequences']} lines that all were measured on and read whole" in told
     assert told.startswith("tiny" if both["elbo"]["difference"] > 0 else "words")
     shown = [cell for cell in page.rows["ELBO − the best one's"][:2] if cell != "–"]
     assert [float(cell.split(" ± ")[0].replace("−", "-")) for cell in shown] == [pytest.approx(-abs(both["elbo"]["difference"]), abs=0.05)]

@@ -24,13 +24,23 @@ def cleaned(**settings: str) -> tuple[list[str], tuple[str, ...]]:
 def test_by_default_all_are_kept_and_blank_ones_are_counted() -> None:
     kept, told = cleaned()
     assert kept == LINES
-    assert told == ("trees.txt: 2 of 7 lines are blank, and lines like others: corpus.blank_lines skip leaves them out",)
+    assert told == (
+        "trees.txt: 3 of 7 lines have spaces around them: corpus.spaces strip takes them off",
+        "trees.txt: 2 of 7 lines are blank, and lines like others: corpus.blank_lines skip leaves them out",
+    )
+    many = ["oak"] * 200
+    assert clean_lines("x", [*many, "elm ", " "], CorpusSettings())[1] == (
+        "x: 1 of 202 lines are blank, and lines like others: corpus.blank_lines skip leaves them out",
+    )
 
 
 def test_blank_ones_are_left_out() -> None:
     assert cleaned(blank_lines="skip") == (
         ["oak", " elm", "oak", "elm ", "oak"],
-        ("trees.txt: 2 of 7 lines are blank and were left out",),
+        (
+            "trees.txt: 3 of 7 lines have spaces around them: corpus.spaces strip takes them off",
+            "trees.txt: 2 of 7 lines are blank and were left out",
+        ),
     )
 
 

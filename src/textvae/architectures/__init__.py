@@ -11,6 +11,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -61,8 +62,18 @@ def architecture(
 ) -> Callable[[Build], Build]:
     """Register the decorated `build(settings, vocabulary, max_tokens)` under a name.
 
-    Building raises `ConfigError` for a `latent.shape` or a `latent.prior` that is not among these.
+    Building raises `ConfigError` for a `latent.shape` or a `latent.prior` that is not among these, and for a model that does not fit.
+
+    Raises:
+        ConfigError: a name that is no word, or that another file has; settings that have no default.
     """
+    require(
+        re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) is not None, f"the architecture {name!r}: name it by small letters, digits and hyphens"
+    )
+    try:
+        settings()
+    except TypeError as error:
+        raise ConfigError(f"the architecture {name!r}: each of its settings needs a default, that of its preset ({error})") from None
 
     def register(build: Build) -> Build:
         @wraps(build)
@@ -71,7 +82,13 @@ def architecture(
             for setting, known in (("shape", latents), ("prior", priors)) if latent else ():
                 value = getattr(latent, setting)
                 require(value in known, f"model.latent.{setting} is {value!r}: {name} comes with {' or '.join(known)} only; set it to that")
-            return build(chosen, vocabulary, max_tokens)
+            model = build(chosen, vocabulary, max_tokens)
+            steps = getattr(model, "max_tokens", None)
+            require(steps is not None, f"{name}: its build returns a {type(model).__name__}, and has to return a LatentTextModel")
+            require(
+                steps == max_tokens, f"{name}: its expander makes {steps} steps, expected {max_tokens} (max_tokens): end it with Repeat"
+            )
+            return model
 
         there = _registry.get(name)
         if there is not None and (other := _file_of(there.build)) != (file := _file_of(build)):

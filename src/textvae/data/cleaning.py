@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from textvae.config import CorpusSettings
 from textvae.errors import CorpusError
 
+FEW = 0.01
+"""Share of lines up to which spaces around them, which are kept, are not worth telling."""
+
 
 def keeps_all(settings: CorpusSettings) -> bool:
     """Whether no line is changed or left out."""
@@ -22,10 +25,13 @@ def clean_lines(place: str, lines: Sequence[str], settings: CorpusSettings) -> t
         CorpusError: all of them are blank, and so left out.
     """
     kept, told = list(lines), []
+    bare = list(map(str.strip, lines))
+    changed = sum(map(str.__ne__, bare, lines))
     if settings.spaces == "strip":
-        kept = [line.strip() for line in lines]
-        changed = sum(map(str.__ne__, kept, lines))
+        kept = bare
         told += [f"spaces around {changed:,} of {len(lines):,} lines were taken off"] if changed else []
+    elif changed > FEW * len(lines):
+        told.append(f"{changed:,} of {len(lines):,} lines have spaces around them: corpus.spaces strip takes them off")
     blank = sum(map(str.isspace, kept)) + kept.count("")
     if blank and settings.blank_lines == "keep":
         told.append(f"{blank:,} of {len(lines):,} lines are blank, and lines like others: corpus.blank_lines skip leaves them out")

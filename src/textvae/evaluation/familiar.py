@@ -50,6 +50,8 @@ def known_lines(
     """What to tell of lines that one of two models may know, and the other not."""
     for name, model in zip(names, models, strict=True):
         own = model.settings.corpus
+        if own.spaces != corpus.spaces:
+            yield f"{name} was trained with corpus.spaces {own.spaces}, and these lines are read with {corpus.spaces}"
         if source_of(own) != source_of(corpus):
             known = _count_known(lines, model)
             some = "may know some" if known is None else f"knows {known:,}" if known else "knows none"

@@ -10,6 +10,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from textvae.errors import ConfigError
 from textvae.model.decoder import Decoder
 from textvae.model.encoder import Encoder
 from textvae.model.latents import LatentHierarchy, RungStep
@@ -62,7 +63,15 @@ class LatentTextModel(nn.Module):
 
     def evidence(self, tokens: Tensor) -> list[Gaussian]:
         """What the encoder says about every rung, bottom first; empty for a language model."""
-        return self.latents.climb(self.encoder(tokens)) if self.latents.shapes else []
+        if not self.latents.shapes:
+            return []
+        h, outlet = self.encoder(tokens), self.encoder.outlet
+        if h.shape[1:] != (outlet.positions, outlet.channels):
+            raise ConfigError(
+                f"{type(self.encoder).__name__} gives {h.shape[1]} positions of {h.shape[-1]} channels, and says {outlet.positions} of "
+                f"{outlet.channels} as its outlet: correct the one or the other"
+            )
+        return self.latents.climb(h)
 
     def bottom(self, steps: Sequence[RungStep], count: int) -> Tensor:
         """The z that the decoder reads, (B, S, Z), from the way down."""

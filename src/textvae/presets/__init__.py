@@ -12,12 +12,13 @@ a row is a table of the same four, named as the preset is, with a line `about`.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from textvae.architectures import architectures
+from textvae.architectures import FOLDERS, architectures
 from textvae.errors import ConfigError, did_you_mean
 from textvae.layering import layered
 
@@ -49,7 +50,8 @@ def summary(name: str) -> str:
 def _parts(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a preset shares with its file, and its own row."""
     if name not in preset_names():
-        raise ConfigError(f"there is no preset {name!r}.{did_you_mean(name, preset_names())}")
+        hint = "" if os.environ.get(FOLDERS) else f" (One of your own: name its folder in {FOLDERS}.)"
+        raise ConfigError(f"there is no preset {name!r}.{did_you_mean(name, preset_names())}{hint}")
     if name == "default":
         return _file("default")["shared"], {}
     if "/" in name:

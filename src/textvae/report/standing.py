@@ -94,11 +94,11 @@ def verdicts(runs: Sequence[Told], groups: Sequence[Group]) -> Iterator[str]:
     for group in groups:
         of = [runs[i] for i in group.members]
         if len(of) > 1 and not group.lines:
-            yield f"no line is read whole by all of {_and([run.name for run in of])}: their ELBOs do not compare"
+            yield f"no line was measured on and read whole by all of {_and([run.name for run in of])}: their ELBOs do not compare"
         if group.best is not None:
             every = all(len(run.measured.lines) == group.lines for run in of)
             these = "these lines" if len(groups) == 1 else f"the lines of {Path(of[0].measured.evaluation.corpus).name}"
-            on = these if every else f"the {group.lines:,} lines that all read whole"
+            on = these if every else f"the {group.lines:,} lines that all were measured on and read whole"
             level = [runs[i].name for i, apart in zip(group.members, group.apart, strict=True) if not apart and i != group.best]
             tied = f"; they do not tell {_and(level)} from it" if level else ""
             silent = "; its latent has collapsed, see below" if runs[group.best].collapsed else ""
