@@ -45,7 +45,8 @@ def page(runs: Sequence[Told]) -> str:
     environment.filters["whole"] = lambda text: shown_whole(text) or "(the empty string)"
     environment.filters["shown"] = lambda text: shown(text) or "(the empty string)"
     template = environment.from_string(files("textvae.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
-    best = {group.best for group in groups}
+    # The figures of the table are of each run's own lines: one of them is marked as the best only where these are the same.
+    best = {group.best for group in groups if all(len(runs[i].measured.lines) == group.lines for i in group.members)}
     measured = dict.fromkeys(_on(run.measured.evaluation) for run in runs)
     return str(
         template.render(
