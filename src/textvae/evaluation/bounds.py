@@ -83,7 +83,7 @@ def measure_bounds(
         table: the N sequences.
         importance_samples: K.
         generator: the noise of z; torch's own where none is given.
-        held_tokens: (sequence x sample) rows times T_max held at once; by default what suits the device, at least 64 rows.
+        held_tokens: (sequence x sample) rows times T_max held at once; by default what suits the device, on a processor at least 64 rows.
         progress: called after every batch.
 
     Raises:
@@ -139,7 +139,7 @@ def _rows_held(model: LatentTextModel, held_tokens: int | None) -> int:
     if held_tokens is not None:
         return max(1, held_tokens // model.max_tokens)
     rows = HELD_TOKENS.get(model.device.type, HELD_TOKENS["cpu"]) // model.max_tokens
-    return max(FEW, rows if model.device.type == "cpu" else min(rows, lines_held(model)))
+    return max(FEW, rows) if model.device.type == "cpu" else max(1, min(rows, lines_held(model)))
 
 
 def _sampled_terms(model: LatentTextModel, tokens: Tensor, samples: int, at_once: int, generator: torch.Generator | None) -> Tensor:

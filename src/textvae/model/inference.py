@@ -22,12 +22,12 @@ LOGITS = 1 << 28
 
 def lines_at_once(model: LatentTextModel) -> int:
     """Sequences that are best read side by side where the model is."""
-    return FEW if model.device.type == "cpu" else max(FEW, min(MANY, lines_held(model)))
+    return FEW if model.device.type == "cpu" else min(MANY, lines_held(model))
 
 
 def lines_held(model: LatentTextModel) -> int:
-    """Sequences whose logits a GPU is to hold at once."""
-    return LOGITS // (model.max_tokens * model.decoder.emitter.vocabulary)
+    """Sequences whose logits a GPU is to hold at once, at least one."""
+    return max(1, LOGITS // (model.max_tokens * model.decoder.emitter.vocabulary))
 
 
 @contextmanager
