@@ -63,16 +63,20 @@ def evaluation_rows(e: Evaluation) -> list[tuple[str, str, str]]:
 
 
 def evaluation_table(e: Evaluation, settings: RunSettings) -> Table:
-    """The rows as a table for the terminal, with the verdict on collapse below where there is one; settings are the run's."""
+    """The rows as a table for the terminal, and below what there is to say of the latent; settings are the run's."""
     from rich.table import Table
     from rich.text import Text
 
     sizes = f"{e.corpus}, {e.split}: {e.sequences:,} lines, {e.tokens:,} tokens, {e.characters:,} characters"
-    verdict = verdict_on(e.latent_use, settings) if e.sequences >= ENOUGH else None
+    verdict = verdict_on(e.latent_use, settings)
+    if e.latent_units and e.sequences < ENOUGH:
+        caption = f"too few lines to say whether the latent is in use: give {ENOUGH} at least"
+    else:
+        caption = verdict.message if verdict else ""
     # Text, not str: a corpus may have brackets in its name, which rich would read as its markup.
     table = Table(
         title=Text(sizes, style="table.title"),
-        caption=Text(verdict.message, style="table.caption") if verdict else None,
+        caption=Text(caption, style="table.caption") if caption else None,
         title_justify="left",
         caption_justify="left",
     )
