@@ -17,7 +17,7 @@ from textvae.data.tokenizers import Tokenizer
 from textvae.data.tokens import UNK, TokenTable
 from textvae.evaluation.bounds import Bounds, Progress, measure_bounds
 from textvae.evaluation.collapse import LatentUse
-from textvae.evaluation.diagnostics import mutual_information, rate_below_cap, survey
+from textvae.evaluation.diagnostics import Survey, mutual_information, rate_below_cap, survey
 from textvae.evaluation.reconstruction import reconstruction_quality
 from textvae.generation import decode_greedy, forbidden_tokens
 from textvae.latent_vectors import bottom_of, encode
@@ -139,8 +139,7 @@ def measure(
     generator = torch.Generator(model.device).manual_seed(seed)
     bounds = measure_bounds(model, table, importance_samples, generator, progress=progress)
     _tell(progress, "latent", len(table))
-    found = survey(model, table, generator)
-    information = mutual_information(found)
+    latent = _of_the_latent(model, survey(model, table, generator))
     _tell(progress, "reconstruction", len(table))
     outputs = tokenizer.decode(decode_greedy(model, bottom_of(model, encode(model, table)), forbidden_tokens(tokenizer)))
     positions = (source and source.paper_positions) or model.max_tokens
@@ -149,12 +148,7 @@ def measure(
         corpus=corpus_name,
         split=split,
         **_sizes_and_bounds(bounds, table, lines, groups),
-        active_units=sum(found.active_units),
-        latent_units=sum(shape.channels for shape in model.latents.shapes),
-        active_units_per_rung=found.active_units,
-        mutual_information=information,
-        mutual_information_cap=math.log(len(table)),
-        rate_below_cap=rate_below_cap(found),
+        **latent,
         reconstruction=reconstruction_quality(lines, outputs),
         paper=paper_columns(float(bounds.distortion.mean()), float(bounds.rates.sum(1).mean()), positions),
         entropy=None if source is None else float(source.entropy),
@@ -175,6 +169,17 @@ def paper_columns(distortion: float, rate: float, positions: int) -> dict[str, f
 def _tell(progress: Progress | None, what: str, count: int) -> None:
     if progress is not None:
         progress(what, 0, count)
+
+
+def _of_the_latent(model: LatentTextModel, found: Survey) -> dict[str, Any]:
+    return {
+        "active_units": sum(found.active_units),
+        "latent_units": sum(shape.channels for shape in model.latents.shapes),
+        "active_units_per_rung": found.active_units,
+        "mutual_information": mutual_information(found),
+        "mutual_information_cap": math.log(len(found.rate)),
+        "rate_below_cap": rate_below_cap(found),
+    }
 
 
 def _sizes_and_bounds(bounds: Bounds, table: TokenTable, lines: Sequence[str], groups: np.ndarray) -> dict[str, Any]:
