@@ -1,4 +1,4 @@
-"""The pieces of the loop on their own: window, averages, metrics, checkpoints, writing, devices, the request to stop."""
+"""The pieces of the loop on their own: window, averages, metrics, writing, devices, the request to stop."""
 
 from __future__ import annotations
 
