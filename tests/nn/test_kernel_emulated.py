@@ -37,7 +37,8 @@ def surroundings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     launcher = room / "launcher"
     launcher.write_text(f'#!/bin/sh\nexec {shlex.join(compiler() or ())} "$@" {shlex.join(told)}\n', encoding="utf-8")
     launcher.chmod(0o755)
-    return {**os.environ, "CXX": str(launcher), "TEXTVAE_CACHE": str(room / "cache"), SWITCH: ""}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # its pytest is no worker of this one
+    return {**ours, "CXX": str(launcher), "TEXTVAE_CACHE": str(room / "cache"), SWITCH: ""}
 
 
 def doctor(surroundings: Mapping[str, str]) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, final
@@ -55,8 +56,10 @@ class CudaRecorder(Recorder):
                 with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                     result = work()
         except torch.OutOfMemoryError:
+            self._leave_capture()
             raise
         except RuntimeError as error:
+            self._leave_capture()
             raise RecordingError(next(iter(str(error).splitlines()), repr(error))) from error
 
         def replay() -> None:
@@ -64,6 +67,13 @@ class CudaRecorder(Recorder):
                 graph.replay()
 
         return replay, result
+
+    def _leave_capture(self) -> None:
+        """After a capture that failed: torch's generator believes that it goes on, and refuses to draw, until one has ended well."""
+        with suppress(RuntimeError), _ONE_CAPTURE, torch.cuda.device(self._device):
+            ends = torch.cuda.graph(torch.cuda.CUDAGraph(), stream=self._stream, capture_error_mode="thread_local")
+            with ends:
+                torch.zeros((), device=self._device)
 
 
 @final
