@@ -15,13 +15,13 @@ from functools import cache
 FREE_AT_THE_END = 1 << 30
 """Free bytes at the heap's end from which on some are given back."""
 
-MAPPED_ALONE = 1 << 25
-"""Bytes from which on a block is mapped on its own, and unmapped when it is freed: the most that every glibc takes."""
+MAPPED_ALONE = 0
+"""Blocks that may be mapped on their own, each unmapped when it is freed: of whatever size, for the largest cost most."""
 
-TUNED = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"}
+TUNED = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES"}
 """Variables by which a user sets the same."""
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 @cache
@@ -34,7 +34,7 @@ def keep_freed_memory() -> None:
         return
     library = CDLL(None)
     # The one without the other would be worse than nothing: either ends glibc's own adjusting of both.
-    if hasattr(library, "mallopt") and library.mallopt(M_MMAP_THRESHOLD, MAPPED_ALONE):
+    if hasattr(library, "mallopt") and library.mallopt(M_MMAP_MAX, MAPPED_ALONE):
         library.mallopt(M_TRIM_THRESHOLD, FREE_AT_THE_END)
 
 
