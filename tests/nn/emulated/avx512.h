@@ -58,17 +58,7 @@ using bf16s = std::uint16_t __attribute__((vector_size(32)));
     return (floats)some;
 }
 
-[[gnu::noinline]] inline void store(void* to, words x) {
-    demand(reinterpret_cast<std::uintptr_t>(to) % 64 == 0, "an aligned store where nothing is aligned");
-    __builtin_memcpy(to, &x, 64);
-}
-
-[[gnu::noinline]] inline words load_some(std::uint16_t mask, const void* from) {
-    words x{};
-    for (int lane = 0; lane < 16; ++lane)
-        if (mask >> lane & 1) __builtin_memcpy(reinterpret_cast<char*>(&x) + 4 * lane, static_cast<const char*>(from) + 4 * lane, 4);
-    return x;
-}
+[[gnu::noinline]] inline void store(void* to, words x) { __builtin_memcpy(to, &x, 64); }
 
 [[gnu::noinline]] inline float upper(std::uint32_t word) {
     const std::uint32_t bits = word & 0xffff0000u;
@@ -93,6 +83,13 @@ using bf16s = std::uint16_t __attribute__((vector_size(32)));
         y[lane] = static_cast<std::uint16_t>((one == one ? bits + 0x7fff + (bits >> 16 & 1) : bits | 0x400000) >> 16);
     }
     return y;
+}
+
+[[gnu::noinline]] inline words narrow_both(floats upper, floats lower) {  // the second's numbers stand first
+    const bf16s halves[2] = {narrow(lower), narrow(upper)};
+    words x;
+    __builtin_memcpy(&x, halves, 64);
+    return x;
 }
 
 // A thread's eight matrix registers of 16 rows of 16 words: no use of them before they are laid out, or after their release.
@@ -171,6 +168,7 @@ struct Matrices {
 #undef _tile_dpbf16ps
 #define __m512 emulated::floats
 #define __m512bh emulated::words
+#define __m512i emulated::words
 #define __m256i emulated::bf16s
 #define _mm512_set1_ps emulated::set1
 #define _mm512_max_ps emulated::max
@@ -178,10 +176,10 @@ struct Matrices {
 #define _mm512_reduce_add_ps emulated::reduce_add
 #define _mm512_reduce_max_ps emulated::reduce_max
 #define _mm512_rcp14_ps emulated::reciprocal14
-#define _mm512_store_si512 emulated::store
-#define _mm512_maskz_loadu_epi32 emulated::load_some
+#define _mm512_storeu_si512 emulated::store
 #define _mm512_dpbf16_ps emulated::dot
 #define _mm512_cvtneps_pbh emulated::narrow
+#define _mm512_cvtne2ps_pbh emulated::narrow_both
 #define _mm256_storeu_si256(to, x) __builtin_memcpy(to, &static_cast<const emulated::bf16s&>(x), 32)
 #define _tile_loadconfig emulated::lay_out
 #define _tile_release emulated::release

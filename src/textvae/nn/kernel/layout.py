@@ -17,6 +17,12 @@ from textvae.nn.kernel.compiling import LINE, kernel
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]
 """Of one layer with G gates and C inputs: weight_ih (G * H, C), weight_hh (G * H, H), bias_ih (G * H), bias_hh (G * H)."""
 
+PANELS = {torch.float32: (48, 64), torch.bfloat16: (96, 64)}
+"""Units of which a layer has a multiple, of the one or the other, by the dtype it is computed in: full vectors, bf16 in full lines."""
+
+BLOCK = 16
+"""Units of each gate of an LSTM that stand side by side in the kernel's memory: i, f, g and o of the first, then of the next."""
+
 LARGE = 8 << 20
 """Bytes from which on memory is asked for in huge pages."""
 
@@ -67,29 +73,29 @@ def packed_forward(gates: int, *parts: tuple[Tensor, ...], dtype: torch.dtype = 
 
     Args:
         gates: G.
-        parts: fp32 matrices (G * H, columns), side by side; a part begins a new word, filled with zeros where the last was not full.
+        parts: fp32 matrices (G * H, columns), side by side; a part begins where a product begins, with zeros between.
         dtype: of the packed numbers, fp32 or bf16.
     """
-    units, word = len(parts[0][0]) // gates, _word(dtype)
+    units = len(parts[0][0]) // gates
     widths = [sum(block.shape[1] for block in part) for part in parts]
-    full = [-(-width // word) * word for width in widths]
+    full = [depth_of(width, dtype) for width in widths]
     allocate = torch.empty if full == widths else torch.zeros
     packed, first = allocate(sum(full) * gates * units, dtype=dtype, device="cpu"), 0
     for part, width in zip(parts, full, strict=True):
         k = first
         for block in part:
             block = block if block.stride(1) == 1 or block.shape[1] == 1 else block.contiguous()
-            shape = dtype.itemsize, gates, units, sum(full) // word, k
+            shape = dtype.itemsize, gates, units, sum(full) * dtype.itemsize // torch.float32.itemsize, k
             call_kernel("textvae_pack_forward", *shape, block, block.shape[1], block.stride(0), packed, threads_for(packed.numel()))
             k += block.shape[1]
         first += width
     return packed
 
 
-def packed_backward(gates: int, w_hh: Tensor, dtype: torch.dtype) -> Tensor:
-    """w_hh (G * H, H), fp32, in the order that the backward walk reads it."""
+def packed_backward(gates: int, w_hh: Tensor, block: int, dtype: torch.dtype) -> Tensor:
+    """w_hh (G * H, H), fp32, in the order that the backward walk reads it, gates in blocks of so many units."""
     packed = torch.empty(w_hh.shape, dtype=dtype, device="cpu")
-    shape = dtype.itemsize, gates, len(w_hh) // gates
+    shape = dtype.itemsize, gates, len(w_hh) // gates, block
     call_kernel("textvae_pack_backward", *shape, w_hh.contiguous(), packed, threads_for(packed.numel()))
     return packed
 
@@ -103,7 +109,7 @@ def rows_of(x: Tensor, h: Tensor) -> Tensor:
     rows[0, :, :units] = h
     rows[:, :, units] = 1.0
     rows[:-1, :, units + 1 : used] = x.transpose(0, 1)
-    rows[:, :, used : -(-used // _word(x.dtype)) * _word(x.dtype)] = 0.0
+    rows[:, :, used : depth_of(used, x.dtype)] = 0.0
     return rows
 
 
@@ -112,27 +118,39 @@ def gates_of(x: Tensor, units: int, keep: bool) -> Tensor:
     return room(x, x.shape[0] * (x.shape[1] if keep else 1), 4 * units + LINE // x.itemsize)
 
 
-def sums_of(x: Tensor, units: int) -> Tensor | None:
-    """Room for a step's sums, (B, 4H + a line), where the gates' own place is too narrow for fp32."""
-    return None if x.dtype == torch.float32 else x.new_empty(len(x), 4 * units + LINE // 4, dtype=torch.float32)
+def sums_of(x: Tensor, units: int) -> Tensor:
+    """Room for a step's sums gate by gate, (B, 4H + a line), fp32."""
+    return x.new_empty(len(x), 4 * units + LINE // 4, dtype=torch.float32)
 
 
-def _word(dtype: torch.dtype) -> int:
-    """Numbers that stand where one fp32 does."""
-    return torch.float32.itemsize // dtype.itemsize
+def in_blocks(gates: Tensor) -> Tensor:
+    """A matrix (4H, columns) of an LSTM's gates one after the other, in blocks."""
+    return gates.unflatten(0, (4, -1, BLOCK)).transpose(0, 1).flatten(0, 2)
 
 
-def aligned(x: Tensor, gates: int, axis: int = -1) -> Tensor:
-    """x with zeros after each gate's units along an axis of G * H, so that the kernel's vectors are full."""
+def by_gate(blocks: Tensor) -> Tensor:
+    """The inverse of `in_blocks`, contiguous, in fp32."""
+    gates = blocks.unflatten(0, (-1, 4, BLOCK)).transpose(0, 1)  # (4, blocks, BLOCK, columns)
+    return gates.to(torch.float32, memory_format=torch.contiguous_format).flatten(0, 2)
+
+
+def depth_of(numbers: int, dtype: torch.dtype) -> int:
+    """How many numbers are multiplied where so many are meant: bf16 by the line, as matrix registers take them."""
+    line = 1 if dtype == torch.float32 else LINE // dtype.itemsize
+    return -(-numbers // line) * line
+
+
+def aligned(x: Tensor, gates: int, axis: int = -1, dtype: torch.dtype = torch.float32) -> Tensor:
+    """x with zeros after each gate's units along an axis of G * H, so that the kernel's vectors are full where it computes in dtype."""
     units = x.shape[axis] // gates
-    full = min(-(-units // 48) * 48, -(-units // 64) * 64)
+    full = min(-(-units // width) * width for width in PANELS[dtype])
     if units == full:
         return x
     parts = x.movedim(axis, -1).unflatten(-1, (gates, units))
     return F.pad(parts, (0, full - units)).flatten(-2).movedim(-1, axis)
 
 
-def aligned_weights(weights: Weights, gates: int) -> Weights:
+def aligned_weights(weights: Weights, gates: int, dtype: torch.dtype = torch.float32) -> Weights:
     """A layer's weights with units of zero weight, which stay zero and get no gradient."""
-    w_ih, w_hh, b_ih, b_hh = weights
-    return aligned(w_ih, gates, 0), aligned(aligned(w_hh, gates, 0), 1), aligned(b_ih, gates), aligned(b_hh, gates)
+    w_ih, w_hh, b_ih, b_hh = (aligned(weight, gates, 0, dtype) for weight in weights)
+    return w_ih, aligned(w_hh, 1, 1, dtype), b_ih, b_hh

@@ -108,17 +108,24 @@ inline void store(half* to, vec x) {
 #endif
 }
 
+// Two vectors `apart` from each other; in bf16 the widest are one line of the cache, if they are neighbours.
+inline void store_pair(float* to, index apart, vec first, vec second) { store(to, first), store(to + apart, second); }
+inline void store_pair(half* to, index apart, vec first, vec second) {
+#ifdef __AVX512BF16__
+    if (apart == LANES) {
+        _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
+        return;
+    }
+#endif
+    store(to, first), store(to + apart, second);
+}
+
 inline void put(float* to, float x) { *to = x; }
 inline void put(half* to, float x) { *to = static_cast<half>(rounded(splat(x))[0] >> 16); }
 
 // A word is what a lane multiplies at once: one fp32, or two bf16 side by side, whose products are added. So many numbers:
 template <class Number>
 constexpr index WORD = sizeof(float) / sizeof(Number);
-
-template <class Number>
-constexpr index words(index numbers) {
-    return (numbers + WORD<Number> - 1) / WORD<Number>;
-}
 
 inline vec load_words(const float* from) { return load(from); }
 inline bits load_words(const half* from) { return *reinterpret_cast<const loose_bits*>(from); }

@@ -82,18 +82,19 @@ void textvae_pack_forward(index bytes, index gates, index H, index depth, index 
     });
 }
 
-// W (gates * H, H) as the backward walk reads it: per panel, per word of the gates, the panel's units.
-void textvae_pack_backward(index bytes, index gates, index H, const float* W, void* packed, index threads) {
+// W (gates * H, H) as the backward walk reads it: per panel, per word of the gates, which stand in blocks of units, the panel's units.
+void textvae_pack_backward(index bytes, index gates, index H, index block, const float* W, void* packed, index threads) {
     with_number(bytes, [&](auto number) {
         with_width(H, [&](auto width) {
             using Number = decltype(number);
             constexpr index units = width * LANES, PACKED = WORD<Number>;
             const index depth = gates * H;
+            const auto row = [&](index k) { return k / block % gates * H + k / (gates * block) * block + k % block; };
             share(H / units, threads, [&](index first, index end) {
                 for (index panel = first; panel < end; ++panel)
                     for (index k = 0; k < depth; k += PACKED)
                         for (index unit = 0; unit < units; unit += LANES) {
-                            const float* from = W + k * H + panel * units + unit;
+                            const float* from = W + row(k) * H + panel * units + unit;
                             Number* to = static_cast<Number*>(packed) + (panel * depth + k) * units + unit * PACKED;
                             store_words(to, load(from), load(from + (PACKED - 1) * H));
                         }

@@ -7,8 +7,9 @@
 //
 // In bf16 stand what is multiplied and what is kept for backward; sums, c, and what is carried from step to step are fp32.
 //
-// Arrays are time-major: steps T, rows B (the batch), units H, inputs C. H is a multiple of 48 or 64 (the caller pads). Plain C
-// interface.
+// Arrays are time-major: steps T, rows B (the batch), units H, inputs C. H is a multiple of 48 or 64, in bf16 of 32 too (the caller
+// pads). The gates of a row stand block by block, of so many units that divide H: i, f, g and o of the first units, then of the next;
+// what an LSTM writes of them at once are then whole lines of the cache. Plain C interface.
 
 #include "tiles.h"
 
@@ -24,30 +25,30 @@ struct Shape {
 
     index T, B, H, C;
     const Number* packed;
-    Number* rows;   // (T + 1, B, row): before each step h, a one, and the step's input: (H + 1 + C); zeros up to a word; then unused
+    Number* rows;   // (T + 1, B, row): before each step h, a one, and the step's input: (H + 1 + C); bf16: zeros up to a line; then unused
     index row;
     Number* gates;  // (T, B, 4H + PADDING); (B, ...) where no step is kept
+    index block;    // units of a gate that stand side by side
     bool keep;
 
     bool turns(index t) const { return PACKED > 1 && t % 2; }  // bf16's products are so fast that weights would be waited for
     bool fresh(index k) const { return packed && k == 0; }
     index gates_row() const { return 4 * H + PADDING; }
-    Number* gates_at(index t, index b, index unit) const { return gates + ((keep ? t * B : 0) + b) * gates_row() + unit; }
+    Number* gates_at(index t, index b, index place) const { return gates + ((keep ? t * B : 0) + b) * gates_row() + place; }
+    index place(index unit) const { return unit / block * 4 * block + unit % block; }  // of the first gate; the others follow, a block apart
     Number* h_at(index t, index b, index unit) const { return rows + (t * B + b) * row + unit; }
 };
 
 // What both forward walks share: where sums stand between chunks, in the gates' place where that holds fp32.
 template <class Real>
 struct Forward : Shape<Real> {
-    float* sums;   // bf16: (B, 4H + 16)
+    float* sums;     // (B, 4H + 16), gate by gate; in fp32 nullptr where they stand in the gates' place
     float* carried;  // bf16, GRU: h (B, H), the first given
-    Real* output;  // (B, T, H)
 
-    float* sum_at(index t, index b, index unit) const {
+    float* sum_at(index t, index b, index gate, index unit) const {
         if constexpr (WORD<Real> == 1)
-            return this->gates_at(t, b, unit);
-        else
-            return sums + b * (4 * this->H + 16) + unit;
+            if (!sums) return this->gates_at(t, b, this->place(unit) + gate * this->block);
+        return sums + b * (4 * this->H + 16) + gate * this->H + unit;
     }
     index panels() const { return this->H / LANES; }
     index left_row() const { return this->row; }
@@ -63,21 +64,21 @@ struct LstmForward : Forward<Number> {
     float* c;  // (T + 1, B, H), c[0] given; (B, H) where not `keep`
 
     index depth(index) const { return this->packed ? words<Number>(this->H + 1 + this->C) : 0; }
-    index chunk(index t, index k) const { return chunk_end(k, 0, depth(t)); }
+    index chunk(index t, index k) const { return chunk_end<Number>(k, 0, depth(t)); }
     const Number* left(index t, index b, index k) const { return this->h_at(t, b, k * this->PACKED); }
 
     template <int M>
     void enter(Tile<M, N>& sum, index t, index b, index panel, index k) const {
         for (int m = 0; m < M; ++m)
-            for (int n = 0; n < N; ++n) sum[m][n] = this->packed && k == 0 ? vec{} : load(this->sum_at(t, b + m, n * this->H + panel * LANES));
+            for (int n = 0; n < N; ++n) sum[m][n] = this->packed && k == 0 ? vec{} : load(this->sum_at(t, b + m, n, panel * LANES));
     }
 
     template <int M>
     void leave(Tile<M, N>& sum, index t, index b, index panel, index k) const {
-        const index B = this->B, H = this->H, unit = panel * LANES;
+        const index B = this->B, H = this->H, unit = panel * LANES, place = this->place(unit), block = this->block;
         if (k < depth(t)) {
             for (int m = 0; m < M; ++m)
-                for (int n = 0; n < N; ++n) store(this->sum_at(t, b + m, n * H + unit), sum[m][n]);
+                for (int n = 0; n < N; ++n) store(this->sum_at(t, b + m, n, unit), sum[m][n]);
             return;
         }
         for (int m = 0; m < M; ++m) {  // all rows' gates first: none waits for another
@@ -86,20 +87,19 @@ struct LstmForward : Forward<Number> {
         }
         if (this->keep)
             for (int m = 0; m < M; ++m)
-                for (int n = 0; n < N; ++n) store(this->gates_at(t, b + m, n * H + unit), sum[m][n]);
+                for (int n = 0; n < N; n += 2) store_pair(this->gates_at(t, b + m, place + n * block), block, sum[m][n], sum[m][n + 1]);
         for (int m = 0; m < M; ++m, ++b) {
             float* before = c + ((this->keep ? t * B : 0) + b) * H + unit;
             const vec cell = sum[m][1] * load(before) + sum[m][0] * sum[m][2], hidden = sum[m][3] * tanh(cell);
             store(this->keep ? before + B * H : before, cell);
             store(this->h_at(t + 1, b, unit), hidden);
-            store(this->output + (b * this->T + t) * H + unit, hidden);
         }
     }
 };
 
 // r, z = sigmoid of [h, 1, x] W;  q = [h, 1] W;  n = tanh([1, x] W + r q);  h = (1 - z) n + z h
-// The depth has two parts, [h, 1] for r, z, q and [1, x] for r, z, n, that meet in the word of the one (in bf16 of x's first number
-// too, which weighs nothing in the first part). In memory the gates stand as n, r, z, q.
+// The depth has two parts, [h, 1] for r, z, q and [1, x] for r, z, n, that share the one (in bf16 the first of x too, which weigh
+// nothing in the first part). In memory the gates stand as n, r, z, q.
 template <class Number>
 struct GruForward : Forward<Number> {
     static constexpr int N = 3;
@@ -107,17 +107,18 @@ struct GruForward : Forward<Number> {
     index first_part() const { return words<Number>(this->H + 1); }
     index depth(index) const { return first_part() + words<Number>(1 + this->C); }
     index chunk(index t, index k) const {
-        return k < first_part() ? chunk_end(k, 0, first_part()) : chunk_end(k, first_part(), depth(t));
+        return k < first_part() ? chunk_end<Number>(k, 0, first_part()) : chunk_end<Number>(k, first_part(), depth(t));
     }
-    const Number* left(index t, index b, index k) const { return this->h_at(t, b, (k < first_part() ? k : k - 1) * this->PACKED); }
+    const Number* left(index t, index b, index k) const {
+        return this->h_at(t, b, k < first_part() ? k * this->PACKED : (k - first_part()) * this->PACKED + this->H);
+    }
 
     template <int M>
     void enter(Tile<M, N>& sum, index t, index b, index panel, index k) const {
         for (int m = 0; m < M; ++m)
             for (int n = 0; n < N; ++n) {
                 const bool fresh = k == 0 || (k == first_part() && n == 2);
-                const index stands = slot(n, k > 0 && k < first_part()) * this->H + panel * LANES;
-                sum[m][n] = fresh ? vec{} : load(this->sum_at(t, b + m, stands));
+                sum[m][n] = fresh ? vec{} : load(this->sum_at(t, b + m, slot(n, k > 0 && k < first_part()), panel * LANES));
             }
     }
 
@@ -126,20 +127,19 @@ struct GruForward : Forward<Number> {
         const index H = this->H, unit = panel * LANES;
         if (k < depth(t)) {
             for (int m = 0; m < M; ++m)
-                for (int n = 0; n < N; ++n) store(this->sum_at(t, b + m, slot(n, k <= first_part()) * H + unit), sum[m][n]);
+                for (int n = 0; n < N; ++n) store(this->sum_at(t, b + m, slot(n, k <= first_part()), unit), sum[m][n]);
             return;
         }
         for (int m = 0; m < M; ++m) sum[m][0] = sigmoid(sum[m][0]), sum[m][1] = sigmoid(sum[m][1]);
-        for (int m = 0; m < M; ++m) sum[m][2] = tanh(sum[m][2] + sum[m][0] * load(this->sum_at(t, b + m, 3 * H + unit)));
+        for (int m = 0; m < M; ++m) sum[m][2] = tanh(sum[m][2] + sum[m][0] * load(this->sum_at(t, b + m, 3, unit)));
         for (int m = 0; m < M; ++m, ++b) {
             const vec z = sum[m][1], n = sum[m][2], before = h_before(t, b, unit), hidden = n + z * (before - n);
             store(this->h_at(t + 1, b, unit), hidden);
-            store(this->output + (b * this->T + t) * H + unit, hidden);
             if constexpr (WORD<Number> > 1) store(this->carried + b * H + unit, hidden);
             if (!this->keep) continue;
             store(this->gates_at(t, b, unit), n), store(this->gates_at(t, b, H + unit), sum[m][0]);
             store(this->gates_at(t, b, 2 * H + unit), z);
-            if constexpr (WORD<Number> > 1) store(this->gates_at(t, b, 3 * H + unit), load(this->sum_at(t, b, 3 * H + unit)));
+            if constexpr (WORD<Number> > 1) store(this->gates_at(t, b, 3 * H + unit), load(this->sum_at(t, b, 3, unit)));
         }
     }
 
@@ -184,12 +184,12 @@ struct Backward : Shape<Number> {
     // Fetch what a tile's last operations read, some rows at each chunk: each row is fetched by one of them.
     template <int M>
     void prefetch_rows(index t, index b, index panel, index k, index depth, const float* states) const {
-        const index chunks = (depth + DEPTH - 1) / DEPTH;
+        const index chunks = (depth + DEPTH<Number> - 1) / DEPTH<Number>;
         if (chunks == 0) return;
         for (index m = k * chunks / depth; m < M; m += chunks)
             for (int n = 0; n < N; ++n) {
                 const index unit = (panel * N + n) * LANES;
-                for (int gate = 0; gate < 4; ++gate) __builtin_prefetch(this->gates_at(t, b + m, gate * this->H + unit), 1, 2);
+                for (int gate = 0; gate < 4; ++gate) __builtin_prefetch(this->gates_at(t, b + m, this->place(unit) + gate * this->block), 1, 2);
                 if (doutput) __builtin_prefetch(doutput + (b + m) * doutput_row + t * doutput_step + unit, 0, 2);
                 if (states) __builtin_prefetch(states + (t * this->B + b + m) * this->H + unit, 0, 2);
             }
@@ -207,7 +207,7 @@ struct LstmBackward : Backward<Number, WIDTH> {
     float* dc;       // (B, H): in, the gradient of the last c; out, of the first
 
     index depth(index t) const { return t == this->T - 1 ? 0 : words<Number>(4 * this->H); }
-    index chunk(index t, index k) const { return chunk_end(k, 0, depth(t)); }
+    index chunk(index t, index k) const { return chunk_end<Number>(k, 0, depth(t)); }
     const Number* left(index t, index b, index k) const { return this->gates_at(t + 1, b, k * this->PACKED); }
 
     template <int M>
@@ -217,13 +217,13 @@ struct LstmBackward : Backward<Number, WIDTH> {
 
     template <int M>
     void leave(Tile<M, N>& sum, index t, index first, index panel, index k) const {
-        const index B = this->B, H = this->H;
+        const index B = this->B, H = this->H, block = this->block;
         if (k < depth(t)) return this->template pause<M>(sum, first, panel);
         for (int m = 0; m < M; ++m)
             for (int n = 0; n < N; ++n) {
                 const index b = first + m, unit = (panel * N + n) * LANES;
-                Number* a = this->gates_at(t, b, unit);
-                const vec i = load(a), f = load(a + H), g = load(a + 2 * H), o = load(a + 3 * H);
+                Number* a = this->gates_at(t, b, this->place(unit));
+                const vec i = load(a), f = load(a + block), g = load(a + 2 * block), o = load(a + 3 * block);
                 const float* before = c + (t * B + b) * H + unit;
                 vec dh = sum[m][n] + this->output_gradient(t, b, unit);
                 if (t == this->T - 1) dh += load(this->dh + b * H + unit);
@@ -231,8 +231,8 @@ struct LstmBackward : Backward<Number, WIDTH> {
                 float* carried = dc + b * H + unit;
                 const vec dcell = load(carried) + dh * o * (1.0f - squashed * squashed);
                 store(carried, dcell * f);
-                store(a, dcell * g * i * (1.0f - i)), store(a + H, dcell * load(before) * f * (1.0f - f));
-                store(a + 2 * H, dcell * i * (1.0f - g * g)), store(a + 3 * H, dh * squashed * o * (1.0f - o));
+                store_pair(a, block, dcell * g * i * (1.0f - i), dcell * load(before) * f * (1.0f - f));
+                store_pair(a + 2 * block, block, dcell * i * (1.0f - g * g), dh * squashed * o * (1.0f - o));
             }
     }
 };
@@ -242,7 +242,7 @@ struct GruBackward : Backward<Number, WIDTH> {
     static constexpr int N = WIDTH;
 
     index depth(index t) const { return t == this->T - 1 ? 0 : words<Number>(3 * this->H); }
-    index chunk(index t, index k) const { return chunk_end(k, 0, depth(t)); }
+    index chunk(index t, index k) const { return chunk_end<Number>(k, 0, depth(t)); }
     const Number* left(index t, index b, index k) const { return this->gates_at(t + 1, b, this->H + k * this->PACKED); }
 
     template <int M>
@@ -292,9 +292,10 @@ void walk_backward(const Cell& cell, index threads) {
 }
 
 template <class Number>
-Shape<Number> shaped(index T, index B, index H, index C, const void* packed, void* rows, index row, void* gates, bool keep) {
+Shape<Number> shaped(index T, index B, index H, index C, const void* packed, void* rows, index row, void* gates, index block,
+                     bool keep) {
     const auto weights = static_cast<const Number*>(packed);
-    return {T, B, H, C, weights, static_cast<Number*>(rows), row, static_cast<Number*>(gates), keep};
+    return {T, B, H, C, weights, static_cast<Number*>(rows), row, static_cast<Number*>(gates), block, keep};
 }
 
 }  // namespace
@@ -304,29 +305,29 @@ extern "C" {
 // `bytes` is the size of a number, 4 (fp32) or 2 (bf16); pointers without a type are to such numbers.
 
 void textvae_lstm_forward(index bytes, index T, index B, index H, index C, const void* packed, void* rows, index row, void* gates,
-                          float* sums, float* c, void* output, int keep, index threads) {
+                          index block, float* sums, float* c, int keep, index threads) {
     with_number(bytes, [&](auto number) {
         using Number = decltype(number);
-        const auto shape = shaped<Number>(T, B, H, C, packed, rows, row, gates, keep);
-        walk_forward(LstmForward<Number>{{shape, sums, nullptr, static_cast<Number*>(output)}, c}, threads);
+        const auto shape = shaped<Number>(T, B, H, C, packed, rows, row, gates, block, keep);
+        walk_forward(LstmForward<Number>{{shape, sums, nullptr}, c}, threads);
     });
 }
 
 void textvae_gru_forward(index bytes, index T, index B, index H, index C, const void* packed, void* rows, index row, void* gates,
-                         float* sums, float* carried, void* output, int keep, index threads) {
+                         index block, float* sums, float* carried, int keep, index threads) {
     with_number(bytes, [&](auto number) {
         using Number = decltype(number);
-        const auto shape = shaped<Number>(T, B, H, C, packed, rows, row, gates, keep);
-        walk_forward(GruForward<Number>{{shape, sums, carried, static_cast<Number*>(output)}}, threads);
+        const auto shape = shaped<Number>(T, B, H, C, packed, rows, row, gates, block, keep);
+        walk_forward(GruForward<Number>{{shape, sums, carried}}, threads);
     });
 }
 
 void textvae_lstm_backward(index bytes, index T, index B, index H, index C, const void* packed, void* rows, index row, void* gates,
-                           const float* c, const void* doutput, index doutput_row, index doutput_step, float* dh, float* dc,
+                           index block, const float* c, const void* doutput, index doutput_row, index doutput_step, float* dh, float* dc,
                            float* scratch, index threads) {
     with_number(bytes, [&](auto number) {
         using Number = decltype(number);
-        const auto shape = shaped<Number>(T, B, H, C, packed, rows, row, gates, true);
+        const auto shape = shaped<Number>(T, B, H, C, packed, rows, row, gates, block, true);
         const auto given = static_cast<const Number*>(doutput);
         with_width(H, [&](auto width) {
             walk_backward(LstmBackward<Number, width>{{shape, given, doutput_row, doutput_step, dh, scratch}, c, dc}, threads);
@@ -335,10 +336,10 @@ void textvae_lstm_backward(index bytes, index T, index B, index H, index C, cons
 }
 
 void textvae_gru_backward(index bytes, index T, index B, index H, index C, const void* packed, void* rows, index row, void* gates,
-                          const void* doutput, index doutput_row, index doutput_step, float* dh, float* scratch, index threads) {
+                          index block, const void* doutput, index doutput_row, index doutput_step, float* dh, float* scratch, index threads) {
     with_number(bytes, [&](auto number) {
         using Number = decltype(number);
-        const auto shape = shaped<Number>(T, B, H, C, packed, rows, row, gates, true);
+        const auto shape = shaped<Number>(T, B, H, C, packed, rows, row, gates, block, true);
         const auto given = static_cast<const Number*>(doutput);
         with_width(H, [&](auto width) {
             walk_backward(GruBackward<Number, width>{{shape, given, doutput_row, doutput_step, dh, scratch}}, threads);

@@ -19,11 +19,15 @@ from torch import Tensor, nn
 from textvae.nn.kernel.compiling import kernel
 from textvae.nn.kernel.gradients import first_order
 from textvae.nn.kernel.layout import (
+    BLOCK,
     Weights,
     aligned,
     aligned_weights,
+    by_gate,
     call_kernel,
+    depth_of,
     gates_of,
+    in_blocks,
     packed_backward,
     packed_forward,
     room,
@@ -82,7 +86,8 @@ def run(core: nn.LSTM | nn.GRU, x: Tensor, state: tuple[Tensor, ...]) -> tuple[T
 def lstm(x: Tensor, h: Tensor, c: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
     """Read x (B, T, C), fp32 or bf16, from h and c, each (B, H): the outputs (B, T, H) and the last h, as x is, and c, fp32. On the CPU."""
     units = h.shape[1]
-    inputs = (x, aligned(h.float(), 1), aligned(c.float(), 1), *aligned_weights(weights, 4))
+    h, c = (aligned(state.float(), 1, dtype=x.dtype) for state in (h, c))
+    inputs = (x, h, c, *aligned_weights(weights, 4, x.dtype))
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         output, last_h, last_c = _Lstm.apply(*inputs)
     else:
@@ -93,7 +98,7 @@ def lstm(x: Tensor, h: Tensor, c: Tensor, weights: Weights) -> tuple[Tensor, Ten
 def gru(x: Tensor, h: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
     """Read x (B, T, C), fp32 or bf16, from h (B, H): the outputs (B, T, H) and the last h, as x is. On the CPU."""
     units = h.shape[1]
-    inputs = (x, aligned(h.float(), 1), *aligned_weights(weights, 3))
+    inputs = (x, aligned(h.float(), 1, dtype=x.dtype), *aligned_weights(weights, 3, x.dtype))
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         output, last = _Gru.apply(*inputs)
     else:
@@ -123,13 +128,13 @@ class _Lstm(torch.autograd.Function):
             *_, (rows, gates, cs) = _lstm_forward(x, h, cs[0], w_ih, w_hh, b_ih, b_hh, True)
         ctx.walked = True
         dh, dc = _gradient(dh, cs[0]), _gradient(dc, cs[0])
-        _walk_back("lstm", w_hh, inputs, rows, gates, (cs,), doutput, (dh, dc))
-        dgates = gates[:, : 4 * units]  # (T * B, 4H)
-        dw = (dgates.t() @ _seen(rows, units + 1 + inputs)).float()  # of h, one, x
-        dx = _batch_first(dgates @ w_ih.to(dgates.dtype), batch) if ctx.needs_input_grad[0] else None
-        dh_first = dgates[:batch].float() @ w_hh if ctx.needs_input_grad[1] else None
-        db = dw[:, units]
-        return dx, dh_first, dc, dw[:, units + 1 :], dw[:, :units], db, db
+        _walk_back("lstm", BLOCK, w_hh, inputs, rows, gates, (cs,), doutput, (dh, dc))
+        dgates = gates[:, : 4 * units]  # (T * B, 4H), in blocks
+        dw = by_gate(dgates.t() @ _seen(rows, units + 1 + inputs))  # of h, one, x
+        dx = _batch_first(dgates @ in_blocks(w_ih).to(dgates.dtype), batch) if ctx.needs_input_grad[0] else None
+        dh_first = by_gate(dgates[:batch].t()).t() @ w_hh if ctx.needs_input_grad[1] else None
+        dw_hh, db, dw_ih = dw[:, :units], dw[:, units], dw[:, units + 1 : units + 1 + inputs]
+        return dx, dh_first, dc, dw_ih, dw_hh, db, db
 
 
 @final
@@ -151,11 +156,11 @@ class _Gru(torch.autograd.Function):
             *_, (rows, gates) = _gru_forward(_inputs(rows, units, inputs), h, w_ih, w_hh, b_ih, b_hh, True)
         ctx.walked = True
         dh = _gradient(dh, rows[0, :, :units])
-        _walk_back("gru", w_hh, inputs, rows, gates, (), doutput, (dh,))
+        _walk_back("gru", units, w_hh, inputs, rows, gates, (), doutput, (dh,))
         dn, drz, drzq = gates[:, :units], gates[:, units : 3 * units], gates[:, units : 4 * units]  # as the kernel leaves them
         seen = _seen(rows, units + 1 + inputs)
-        dw_hh = (drzq.t() @ seen[:, : units + 1]).float()  # of h, one
-        dw_ih = seen.new_empty(3 * units, 1 + inputs)  # of one, x
+        dw_hh = (drzq.t() @ seen[:, : depth_of(units + 1, seen.dtype)]).float()  # of h, one, and what fills a line
+        dw_ih = seen.new_empty(3 * units, seen.shape[1] - units)  # of one, x
         torch.mm(drz.t(), seen[:, units:], out=dw_ih[: 2 * units])
         torch.mm(dn.t(), seen[:, units:], out=dw_ih[2 * units :])
         dw_ih, dx = dw_ih.float(), None
@@ -163,7 +168,7 @@ class _Gru(torch.autograd.Function):
             weight = w_ih.to(gates.dtype)
             dx = _batch_first((drz @ weight[: 2 * units]).addmm_(dn, weight[2 * units :]), batch)
         dh_first = dh.addmm_(drzq[:batch].float(), w_hh) if ctx.needs_input_grad[1] else None
-        return dx, dh_first, dw_ih[:, 1:], dw_hh[:, :units], dw_ih[:, 0], dw_hh[:, units]
+        return dx, dh_first, dw_ih[:, 1 : 1 + inputs], dw_hh[:, :units], dw_ih[:, 0], dw_hh[:, units]
 
 
 def _lstm_forward(
@@ -171,17 +176,18 @@ def _lstm_forward(
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
     """Outputs (B, T, H), last h and c (B, H), and what backward needs where it is to be kept."""
     (batch, positions, inputs), units = x.shape, h.shape[1]
-    rows, gates, output = rows_of(x, h), gates_of(x, units, keep), room(x, batch, positions, units)
-    packed = None
+    rows, gates, packed, sums = rows_of(x, h), gates_of(x, units, keep), None, None
     if _is_step(x) and x.dtype == torch.float32:
-        torch.addmm(b_ih + b_hh, x[:, 0], w_ih.t(), out=gates[:, : 4 * units]).addmm_(h, w_hh.t())
+        sums = sums_of(x, units)
+        torch.addmm(b_ih + b_hh, x[:, 0], w_ih.t(), out=sums[:, : 4 * units]).addmm_(h, w_hh.t())
     else:
         packed = packed_forward(4, (w_hh, (b_ih + b_hh)[:, None], w_ih), dtype=x.dtype)
+        sums = None if x.dtype == torch.float32 else sums_of(x, units)
     cs = room(c, positions + 1 if keep else 1, batch, units)
     cs[0] = c
-    walk = x.itemsize, positions, batch, units, inputs, packed, rows, rows.stride(1), gates, sums_of(x, units)
-    call_kernel("textvae_lstm_forward", *walk, cs, output, keep, threads_for(output.numel()))
-    return output, rows[-1, :, :units].clone(), cs[-1].clone(), (rows, gates, cs)
+    walk = x.itemsize, positions, batch, units, inputs, packed, rows, rows.stride(1), gates, BLOCK, sums
+    call_kernel("textvae_lstm_forward", *walk, cs, keep, threads_for(positions * batch * units))
+    return _outputs(rows, units), rows[-1, :, :units].clone(), cs[-1].clone(), (rows, gates, cs)
 
 
 def _gru_forward(
@@ -189,25 +195,25 @@ def _gru_forward(
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """Outputs (B, T, H), the last h (B, H), and what backward needs where it is to be kept."""
     (batch, positions, inputs), units = x.shape, h.shape[1]
-    rows, gates, output = rows_of(x, h), gates_of(x, units, keep), room(x, batch, positions, units)
+    rows, gates = rows_of(x, h), gates_of(x, units, keep)
     packed = packed_forward(3, (w_hh, b_hh[:, None]), (b_ih[:, None], w_ih), dtype=x.dtype)
-    carried = None if x.dtype == torch.float32 else h.clone(memory_format=torch.contiguous_format)
-    walk = x.itemsize, positions, batch, units, inputs, packed, rows, rows.stride(1), gates, sums_of(x, units)
-    call_kernel("textvae_gru_forward", *walk, carried, output, keep, threads_for(output.numel()))
-    return output, rows[-1, :, :units].clone(), (rows, gates)
+    sums, carried = (None, None) if x.dtype == torch.float32 else (sums_of(x, units), h.clone(memory_format=torch.contiguous_format))
+    walk = x.itemsize, positions, batch, units, inputs, packed, rows, rows.stride(1), gates, units, sums
+    call_kernel("textvae_gru_forward", *walk, carried, keep, threads_for(positions * batch * units))
+    return _outputs(rows, units), rows[-1, :, :units].clone(), (rows, gates)
 
 
 def _walk_back(
-    cell: str, w_hh: Tensor, inputs: int, rows: Tensor, gates: Tensor, kept: tuple[Tensor, ...], doutput: Tensor | None,
+    cell: str, block: int, w_hh: Tensor, inputs: int, rows: Tensor, gates: Tensor, kept: tuple[Tensor, ...], doutput: Tensor | None,
     carried: tuple[Tensor, ...],
 ) -> None:  # fmt: skip
     """Put the gates' gradients in the gates' place."""
     positions, batch, units = len(rows) - 1, rows.shape[1], w_hh.shape[1]
-    packed = packed_backward(len(w_hh) // units, w_hh, rows.dtype) if positions > 1 else None
+    packed = packed_backward(len(w_hh) // units, w_hh, block, rows.dtype) if positions > 1 else None
     if doutput is not None and doutput.stride(2) != 1:
         doutput = doutput.contiguous()
     strides = (0, 0) if doutput is None else (doutput.stride(0), doutput.stride(1))
-    walk = rows.itemsize, positions, batch, units, inputs, packed, rows, rows.stride(1), gates
+    walk = rows.itemsize, positions, batch, units, inputs, packed, rows, rows.stride(1), gates, block
     scratch = w_hh.new_empty(batch, units)
     call_kernel(f"textvae_{cell}_backward", *walk, *kept, doutput, *strides, *carried, scratch, threads_for(gates.numel()))
 
@@ -217,9 +223,14 @@ def _is_step(x: Tensor) -> bool:
     return x.shape[1] == 1 and x.shape[0] < STEP_ROWS
 
 
+def _outputs(rows: Tensor, units: int) -> Tensor:
+    """h after each step, (B, T, H): a view of what the next steps read, for to write it twice takes as long as a tenth of the walk."""
+    return rows[1:, :, :units].transpose(0, 1)
+
+
 def _seen(rows: Tensor, columns: int) -> Tensor:
-    """What all steps have multiplied, (T * B, columns), a view."""
-    return rows[:-1].view(-1, rows.shape[2])[:, :columns]
+    """What all steps have multiplied, (T * B, columns and in bf16 zeros up to a line: products of whole lines are faster), a view."""
+    return rows[:-1].view(-1, rows.shape[2])[:, : depth_of(columns, rows.dtype)]
 
 
 def _inputs(rows: Tensor, units: int, inputs: int) -> Tensor:

@@ -19,6 +19,13 @@ namespace {
 constexpr index SIDE = 16;           // rows of a square, and words of the depth that are multiplied at once
 constexpr index SQUARE_ROWS = 2 * SIDE;  // rows of the batch that are multiplied with a panel's weights side by side
 
+// The depth of so many numbers, in words: of bf16 in whole squares, which the caller fills with zeros.
+template <class Number>
+constexpr index words(index numbers) {
+    constexpr index NUMBERS = WORD<Number> == 1 ? 1 : SIDE * WORD<Number>;
+    return (numbers + NUMBERS - 1) / NUMBERS * NUMBERS / WORD<Number>;
+}
+
 #if defined(TEXTVAE_MATRIX_REGISTERS) || !defined(__AVX512BF16__)
 constexpr bool SQUARES = true;
 #else
@@ -77,9 +84,9 @@ inline void add_squares(const Words& at) {
     }
 }
 
-// The sums of 16 or 32 rows and one or two of a panel's N vectors, over whole squares of the depth and then its rest.
+// The sums of 16 or 32 rows and one or two of a panel's N vectors.
 template <int N, bool BOTH_ROWS, bool BOTH_COLUMNS>
-inline void multiply_some(float* sums, Words at, index depth, const half* rest, const half* ahead, index pace, bool fresh) {
+inline void multiply_some(float* sums, Words at, index depth, const half* ahead, index pace, bool fresh) {
     constexpr index ROW = N * LANES, VECTOR = LANES * WORD<half>, LINE = 64 / index{sizeof(half)};
     settle();
     if (fresh) {
@@ -93,18 +100,9 @@ inline void multiply_some(float* sums, Words at, index depth, const half* rest, 
         if constexpr (BOTH_ROWS) _tile_loadd(2, sums + SIDE * ROW, ROW * 4);
         if constexpr (BOTH_ROWS && BOTH_COLUMNS) _tile_loadd(3, sums + SIDE * ROW + LANES, ROW * 4);
     }
-    index k = 0;
-    for (; k + SIDE <= depth; k += SIDE, at.left += SIDE * WORD<half>, at.right += SIDE * N * VECTOR, ahead += pace * LINE) {
+    for (index k = 0; k < depth; k += SIDE, at.left += SIDE * WORD<half>, at.right += SIDE * N * VECTOR, ahead += pace * LINE) {
         add_squares<BOTH_ROWS, BOTH_COLUMNS>(at);
         for (index line = 0; line < pace; ++line) __builtin_prefetch(ahead + line * LINE, 0, 2);
-    }
-    if (k < depth) {  // what is behind the depth counts as zero, in the rows and in the weights
-        alignas(64) half weights[SIDE * 2 * VECTOR] = {};
-        for (index word = 0; word < depth - k; ++word)
-            for (index n = 0; n <= index{BOTH_COLUMNS}; ++n)
-                __builtin_memcpy(weights + word * 2 * VECTOR + n * VECTOR, at.right + word * N * VECTOR + n * VECTOR, VECTOR * sizeof(half));
-        settle();
-        add_squares<BOTH_ROWS, BOTH_COLUMNS>({rest, 64, weights, 2 * VECTOR * index{sizeof(half)}});
     }
     _tile_stored(0, sums, ROW * 4);
     if constexpr (BOTH_COLUMNS) _tile_stored(1, sums + LANES, ROW * 4);
@@ -116,22 +114,14 @@ inline void multiply_some(float* sums, Words at, index depth, const half* rest, 
 template <int N, bool BOTH_ROWS>
 inline void multiply_rows(float* sums, const half* left, index stride, const half* right, index depth, const half* ahead, index pace,
                           bool fresh) {
-    constexpr index VECTOR = LANES * WORD<half>, ROWS = BOTH_ROWS ? SQUARE_ROWS : SIDE;
-    alignas(64) half rest[SQUARE_ROWS * 32];
-    const index whole = depth / SIDE * SIDE;
-    if (whole < depth)
-        for (index row = 0; row < ROWS; ++row) {
-            const auto words = static_cast<__mmask16>((1u << (depth - whole)) - 1);
-            _mm512_store_si512(rest + row * 32, _mm512_maskz_loadu_epi32(words, left + row * stride + whole * WORD<half>));
-        }
-    const index bytes = sizeof(half), from_row = stride * bytes, to_row = N * VECTOR * bytes;
-    multiply_some<N, BOTH_ROWS, true>(sums, {left, from_row, right, to_row}, depth, rest, ahead, pace, fresh);
-    const Words second{left, from_row, right + 2 * VECTOR, to_row};
-    multiply_some<N, BOTH_ROWS, (N > 3)>(sums + 2 * LANES, second, depth, rest, ahead + pace * (depth / SIDE) * 32, pace, fresh);
+    constexpr index VECTOR = LANES * WORD<half>, BYTES = sizeof(half);
+    const Words first{left, stride * BYTES, right, N * VECTOR * BYTES}, second{left, stride * BYTES, right + 2 * VECTOR, N * VECTOR * BYTES};
+    multiply_some<N, BOTH_ROWS, true>(sums, first, depth, ahead, pace, fresh);
+    multiply_some<N, BOTH_ROWS, (N > 3)>(sums + 2 * LANES, second, depth, ahead + pace * (depth / SIDE) * 32, pace, fresh);
 }
 
-// Add to sums (rows, N vectors), or begin with them: rows, 16 or 32 of them a stride apart, by a panel's weights, over so many words;
-// and fetch `pace` lines from `ahead` on into the second cache for every 16 words and two vectors.
+// Add to sums (rows, N vectors), or begin with them: rows, 16 or 32 of them a stride apart, by a panel's weights, over so many words, a
+// multiple of 16; and fetch `pace` lines from `ahead` on into the second cache for every 16 words and two vectors.
 template <int N>
 inline void multiply_squares(float* sums, index rows, const half* left, index stride, const half* right, index depth, const half* ahead,
                              index pace, bool fresh) {

@@ -14,7 +14,9 @@ namespace {
 
 // Weights of a panel that are multiplied with all rows before the next ones are: about 100 KB, a tenth of the second cache. (Shorter
 // chunks, that would stay in the first cache, measured slower: sums go to memory and back between chunks.)
-constexpr index DEPTH = 400;  // words
+// By squares the depth is one chunk, of whatever layer: there all sums would go to memory and back.
+template <class Number>
+constexpr index DEPTH = SQUARES && WORD<Number> > 1 ? 1 << 12 : 400;  // words
 
 constexpr index NEAR = 16;  // depths by which a single row's weights are fetched ahead: 8 and 16 measured alike, 32 slower
 
@@ -176,8 +178,10 @@ void step(const Cell& cell, index t, index first, index end, Team team = {}) {
 }
 
 // The end of the chunk that begins at k, of a part of the depth that is cut into equal chunks of whole squares.
+template <class Number>
 inline index chunk_end(index k, index first, index last) {
-    const index chunks = (last - first + DEPTH - 1) / DEPTH, least = chunks ? (last - first + chunks - 1) / chunks : 0;
+    constexpr index MOST = DEPTH<Number>;
+    const index chunks = (last - first + MOST - 1) / MOST, least = chunks ? (last - first + chunks - 1) / chunks : 0;
     const index size = (least + SIDE - 1) / SIDE * SIDE;
     return k + size < last ? k + size : last;
 }
