@@ -9,8 +9,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, final
 
@@ -58,6 +61,37 @@ def alternate(sides: Sequence[Side], rounds: int) -> list[Timing]:
             if round_number >= WARM_UP:
                 seconds[side].append(time.perf_counter() - began)
     return [Timing(tuple(each)) for each in seconds]
+
+
+@final
+class Apart:
+    """A side in a process of its own, which has not said `keep_freed_memory`: as it runs in a program that is not ours.
+
+    Args:
+        make: makes the side there; a function of a module.
+        given: its arguments.
+    """
+
+    def __init__(self, make: Callable[..., Side], *given: Any) -> None:
+        processes = get_context("spawn")
+        self._line, there = processes.Pipe()
+        processes.Process(target=_serve, args=(there, torch.get_num_threads(), make, given), daemon=True).start()
+        self._line.recv()
+
+    def __call__(self) -> None:
+        """Run it once, and wait."""
+        self._line.send(None)
+        self._line.recv()
+
+
+def _serve(line: Connection, threads: int, make: Callable[..., Side], given: tuple[Any, ...]) -> None:
+    torch.set_num_threads(threads)
+    side = make(*given)
+    with suppress(EOFError):  # the other end has gone
+        while True:
+            line.send(None)
+            line.recv()
+            side()
 
 
 def ratio(plain: Timing, ours: Timing) -> dict[str, Any]:

@@ -18,12 +18,13 @@ class WeightAverage:
         self.decay = decay
         self._live = {name: value for name, value in module.state_dict(keep_vars=True).items() if value.is_floating_point()}
         self.values = {name: value.detach().clone() for name, value in self._live.items()}
+        self._pairs = list(self.values.values()), [value.detach() for value in self._live.values()]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the averages towards the weights after step `step`; early steps count for more, so that the start is forgotten."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.values.values()), [value.detach() for value in self._live.values()], 1 - decay)
+        torch._foreach_lerp_(*self._pairs, 1 - decay)
 
     def load(self, values: dict[str, Tensor]) -> None:
         """Take up saved averages."""

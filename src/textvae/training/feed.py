@@ -19,13 +19,16 @@ class ResidentTable:
 
     def __init__(self, table: TokenTable, device: torch.device) -> None:
         self._tokens = torch.from_numpy(table.tokens).to(device)  # (all tokens,)
-        self._offsets = torch.from_numpy(table.offsets).to(device)  # (N + 1,)
+        ends = table.offsets[1:] - 1  # each sequence's end holds `EOS`
+        self._bounds = torch.from_numpy(np.stack([table.offsets[:-1], ends], axis=1)).to(device)  # (N, 2)
+        self._steps = torch.arange(int((ends - table.offsets[:-1]).max(initial=0)) + 1, device=device)
 
     def take(self, rows: Tensor, width: int) -> Tensor:
         """The named sequences, int64 (B, width), filled with `EOS` on the right; rows (B,) are on the device."""
-        starts, ends = self._offsets[rows], self._offsets[rows + 1] - 1  # each sequence's end holds `EOS`
-        steps = torch.arange(width, device=rows.device)
-        return self._tokens[(starts[:, None] + steps).minimum(ends[:, None])].long()  # (B, width)
+        if width > len(self._steps):
+            self._steps = torch.arange(width, device=rows.device)
+        bounds = self._bounds[rows]  # (B, 2)
+        return self._tokens[(bounds[:, :1] + self._steps[:width]).minimum(bounds[:, 1:])].long()  # (B, width)
 
 
 @final

@@ -198,7 +198,7 @@ class Trainer:
             TrainingError: a term of the loss or a weight is not a number; the last checkpoint stays.
         """
         self._check_numbers()
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
+        if not torch.stack([torch.isfinite(parameter).all() for parameter in self.model.parameters()]).all():
             raise self._no_number("model's weights")
         self._count_time()
         self.position.kernel = self._kernel()

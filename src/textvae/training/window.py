@@ -7,25 +7,27 @@ from typing import final
 import torch
 from torch import Tensor
 
+REMEMBERED = 64
+"""Steps whose terms are remembered: more than there are between two looks at whether all are still numbers."""
+
 
 @final
 class Window:
-    """Sums of the terms since the last reset, and the first step whose terms were not numbers.
+    """Sums of the terms since the last reset, and the terms of the last steps.
 
-    Adding costs a few tensor operations and never waits for the device; `read` and `first_bad` do.
+    Adding costs two tensor operations and never waits for the device; `read` and `first_bad` do.
     """
 
     def __init__(self, terms: int, device: torch.device) -> None:
         self._sums = torch.zeros(terms, device=device)
-        self._bad = torch.zeros(terms, dtype=torch.bool, device=device)
-        self._count = 0
+        self._latest = torch.zeros(REMEMBERED, terms, device=device)
+        self._added = self._count = 0
 
     def add(self, means: Tensor) -> None:
         """Add one batch's terms, (1 + L,): distortion, then the rate of each rung."""
         self._sums += means
-        # Once one term is not a number all become so with the next step: only the first step's culprits are kept.
-        self._bad |= ~torch.isfinite(means) & ~self._bad.any()
-        self._count += 1
+        self._latest[self._added % REMEMBERED] = means
+        self._added, self._count = self._added + 1, self._count + 1
 
     @property
     def empty(self) -> bool:
@@ -37,8 +39,10 @@ class Window:
         return (self._sums / max(1, self._count)).tolist()
 
     def first_bad(self) -> list[int]:
-        """Indices of the terms that were the first not to be numbers; empty while all are."""
-        return torch.nonzero(self._bad).flatten().tolist()
+        """Indices of the terms that were the first of the last steps' not to be numbers; empty while all are."""
+        bad = ~torch.isfinite(self._latest.cpu()).roll(-self._added % REMEMBERED, 0)  # (REMEMBERED, 1 + L), the oldest first
+        # Once one term is not a number all become so with the next step: only the first step's culprits are named.
+        return next((torch.nonzero(step).flatten().tolist() for step in bad[bad.any(1)]), [])
 
     def reset(self) -> None:
         """Start anew."""
