@@ -78,7 +78,7 @@ def packed_forward(gates: int, *parts: tuple[Tensor, ...], dtype: torch.dtype = 
     """
     units = len(parts[0][0]) // gates
     widths = [sum(block.shape[1] for block in part) for part in parts]
-    full = [depth_of(width, dtype) for width in widths]
+    full = [_depth(width, dtype) for width in widths]
     allocate = torch.empty if full == widths else torch.zeros
     packed, first = allocate(sum(full) * gates * units, dtype=dtype, device="cpu"), 0
     for part, width in zip(parts, full, strict=True):
@@ -109,7 +109,7 @@ def rows_of(x: Tensor, h: Tensor) -> Tensor:
     rows[0, :, :units] = h
     rows[:, :, units] = 1.0
     rows[:-1, :, units + 1 : used] = x.transpose(0, 1)
-    rows[:, :, used : depth_of(used, x.dtype)] = 0.0
+    rows[:, :, used : whole_lines(used, x.dtype)] = 0.0
     return rows
 
 
@@ -134,10 +134,15 @@ def by_gate(blocks: Tensor) -> Tensor:
     return gates.to(torch.float32, memory_format=torch.contiguous_format).flatten(0, 2)
 
 
-def depth_of(numbers: int, dtype: torch.dtype) -> int:
-    """How many numbers are multiplied where so many are meant: bf16 by the line, as matrix registers take them."""
-    line = 1 if dtype == torch.float32 else LINE // dtype.itemsize
+def whole_lines(numbers: int, dtype: torch.dtype) -> int:
+    """So many numbers and what fills the last line of the cache."""
+    line = LINE // dtype.itemsize
     return -(-numbers // line) * line
+
+
+def _depth(numbers: int, dtype: torch.dtype) -> int:
+    """How many numbers the forward walk multiplies where so many are meant: bf16 by the line, as matrix registers take them."""
+    return numbers if dtype == torch.float32 else whole_lines(numbers, dtype)
 
 
 def aligned(x: Tensor, gates: int, axis: int = -1, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -25,7 +25,7 @@ struct Shape {
 
     index T, B, H, C;
     const Number* packed;
-    Number* rows;   // (T + 1, B, row): before each step h, a one, and the step's input: (H + 1 + C); bf16: zeros up to a line; then unused
+    Number* rows;   // (T + 1, B, row): before each step h, a one, and the step's input: (H + 1 + C); zeros up to a line; then unused
     index row;
     Number* gates;  // (T, B, 4H + PADDING); (B, ...) where no step is kept
     index block;    // units of a gate that stand side by side

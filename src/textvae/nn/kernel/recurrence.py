@@ -25,7 +25,6 @@ from textvae.nn.kernel.layout import (
     aligned_weights,
     by_gate,
     call_kernel,
-    depth_of,
     gates_of,
     in_blocks,
     packed_backward,
@@ -34,6 +33,7 @@ from textvae.nn.kernel.layout import (
     rows_of,
     sums_of,
     threads_for,
+    whole_lines,
 )
 
 STEP_ROWS = 256
@@ -159,7 +159,7 @@ class _Gru(torch.autograd.Function):
         _walk_back("gru", units, w_hh, inputs, rows, gates, (), doutput, (dh,))
         dn, drz, drzq = gates[:, :units], gates[:, units : 3 * units], gates[:, units : 4 * units]  # as the kernel leaves them
         seen = _seen(rows, units + 1 + inputs)
-        dw_hh = (drzq.t() @ seen[:, : depth_of(units + 1, seen.dtype)]).float()  # of h, one, and what fills a line
+        dw_hh = (drzq.t() @ seen[:, : whole_lines(units + 1, seen.dtype)]).float()  # of h, one, and what fills a line
         dw_ih = seen.new_empty(3 * units, seen.shape[1] - units)  # of one, x
         torch.mm(drz.t(), seen[:, units:], out=dw_ih[: 2 * units])
         torch.mm(dn.t(), seen[:, units:], out=dw_ih[2 * units :])
@@ -229,8 +229,8 @@ def _outputs(rows: Tensor, units: int) -> Tensor:
 
 
 def _seen(rows: Tensor, columns: int) -> Tensor:
-    """What all steps have multiplied, (T * B, columns and in bf16 zeros up to a line: products of whole lines are faster), a view."""
-    return rows[:-1].view(-1, rows.shape[2])[:, : depth_of(columns, rows.dtype)]
+    """What all steps have multiplied, (T * B, columns, and zeros up to a line: torch multiplies whole lines up to a third faster), a view."""
+    return rows[:-1].view(-1, rows.shape[2])[:, : whole_lines(columns, rows.dtype)]
 
 
 def _inputs(rows: Tensor, units: int, inputs: int) -> Tensor:
