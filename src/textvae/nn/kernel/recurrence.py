@@ -229,7 +229,7 @@ def _outputs(rows: Tensor, units: int) -> Tensor:
 
 
 def _seen(rows: Tensor, columns: int) -> Tensor:
-    """What all steps have multiplied, (T * B, columns, and zeros up to a line: torch multiplies whole lines up to a third faster), a view."""
+    """What all steps have multiplied, (T * B, columns, and zeros up to a line: torch is up to a third faster by whole lines), a view."""
     return rows[:-1].view(-1, rows.shape[2])[:, : whole_lines(columns, rows.dtype)]
 
 
