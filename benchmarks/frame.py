@@ -50,7 +50,7 @@ class Timing:
 
 
 def alternate(sides: Sequence[Side], rounds: int) -> list[Timing]:
-    """Seconds of each side, round by round in one process, the sides taking turns, after a warm-up."""
+    """Seconds of each side, round by round in one run, the sides taking turns, after a warm-up."""
     seconds: list[list[float]] = [[] for _ in sides]
     for round_number in range(rounds + WARM_UP):
         for side, run in enumerate(sides):
@@ -76,6 +76,7 @@ class Apart:
         processes = get_context("spawn")
         self._line, there = processes.Pipe()
         processes.Process(target=_serve, args=(there, torch.get_num_threads(), make, given), daemon=True).start()
+        there.close()  # so that a process that has ended is no silence
         self._line.recv()
 
     def __call__(self) -> None:
@@ -87,7 +88,7 @@ class Apart:
 def _serve(line: Connection, threads: int, make: Callable[..., Side], given: tuple[Any, ...]) -> None:
     torch.set_num_threads(threads)
     side = make(*given)
-    with suppress(EOFError):  # the other end has gone
+    with suppress(EOFError, OSError):  # the other end has gone
         while True:
             line.send(None)
             line.recv()

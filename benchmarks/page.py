@@ -18,14 +18,18 @@ FIGURES = DOCS / "performance"
 PARTS = {
     "recurrence": (
         "The recurrent kernel",
-        "Forward and backward of one layer beside torch's own, with gradients of the input and of the weights. `GF/s` counts the "
-        "products' operations; `share` is of the rate at which the same run multiplies square matrices (`GEMM_GF/s`).",
+        "Forward and backward of one layer beside torch's own, with gradients of the input and of the weights. torch stands here twice: "
+        "as it comes (`torch_ms`, over ours `ratio`), in a process of its own, and where freed memory is kept for the next step, as "
+        "textvae keeps it for itself (`kept_ms`, `over_kept`): blocks of more than 32 MB are else mapped and cleared anew at each step. "
+        "`GF/s` counts the products' operations; `share` is of the rate at which the same run multiplies square matrices (`GEMM_GF/s`).",
     ),
     "recurrence-bf16": (
         "The recurrent kernel in bf16",
         "As above on a processor with matrix registers (AMX), beside torch under bf16 autocast, which uses them too, and torch in fp32; "
         "`over_fp32` is torch's time in fp32 over the kernel's, `ratio` autocast's. The machine is shared with others: the square "
-        "product's rate fell to less than half within this run. Without matrix registers bf16 gained nothing on this processor: at "
+        "product's rate stood at less than half of a quiet hour's for most of this run. Two more runs, an hour later and as loud, had "
+        "ratios of 1.71 and 1.76 at H 256, 1.30 and 1.48 at H 512, 1.44 and 1.61 at H 1024, and shares of 0.56 to 0.64, 0.76 and 0.78 to "
+        "0.83. Without matrix registers bf16 gained nothing on this processor: at "
         "H 256 `python benchmarks/recurrence.py --threads 1` at commit 7c3a914, whose kernel had AVX512-BF16 alone, took 167 ms, in fp32 "
         "170; and torch, with ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16, 283 where its fp32 took 196. So `training.precision auto` stays in "
         "fp32 on Intel processors without them.",
@@ -70,8 +74,7 @@ PARTS = {
         "Whole training steps with everything launched as it comes in fp32 and bf16, and recorded in bf16 (CUDA graphs, the default); "
         "`share` is of the rate of a large bf16 product in the same run, which models this small do not come near. Sampling is 32 "
         "symbols a sequence by the loop that one writes first, and by ours, recorded; evaluation the importance bound by how many tokens "
-        "are held at once (200,000 by default); `adds` as above. fp32 is true fp32, without TF32; the naive loop has TF32. "
-        "How recordings are kept and how memory is bounded was changed after this commit, and has not run on a GPU since.",
+        "are held at once (200,000 by default); `adds` as above. fp32 is true fp32, without TF32; the naive loop has TF32.",
     ),
     "quality-gpu": ("Time to quality on a GPU", "The same, with no flag but the corpus and the preset."),
 }
@@ -85,8 +88,8 @@ With B lines of T symbols, an input of I numbers a step, H units and G gates (4 
 operations forward and backward, the output layer 6 B T H V, a convolution of kernel k from C to C' channels 6 B S k C C' at its S
 positions, and a rung 6 B of its layers' weights. All of it grows in proportion to B and T; what does not is a product's start and
 the optimizer, which moves 28 bytes a weight. A layer's memory is 4 B T (5 H + I) bytes until backward, the logits'
-4 B T V. The products do not bound the time alone: the presets do them at 30% to 74% of the rate of a large
-square product on the same thread (half of them above 61%), which is the line of the picture; the rest are passes over memory, dispatch and
+4 B T V. The products do not bound the time alone: the presets do them at 29% to 79% of the rate of a large
+square product on the same thread (half of them above 59%), which is the line of the picture; the rest are passes over memory, dispatch and
 Python.
 """
 

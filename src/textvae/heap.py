@@ -16,7 +16,7 @@ FREE_AT_THE_END = 1 << 30
 """Free bytes at the heap's end from which on some are given back."""
 
 MAPPED_ALONE = 0
-"""Blocks that may be mapped on their own, each unmapped when it is freed: of whatever size, for the largest cost most."""
+"""How many blocks may be mapped on their own, to be unmapped when they are freed: none, of whatever size."""
 
 TUNED = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES"}
 """Variables by which a user sets the same."""

@@ -35,10 +35,22 @@ def test_a_processor_without_bf16_has_no_kernel_in_bf16() -> None:
 @cells
 @pytest.mark.parametrize(
     ("batch", "positions", "inputs", "hidden"),
-    [(64, 17, 96, 256), (1, 1, 8, 64), (4, 9, 5, 48), (7, 5, 4, 37), (5, 1, 11, 33), (130, 3, 2, 48), (6, 3, 3, 900), (50, 4, 40, 256)],
+    [
+        (64, 17, 96, 256),
+        (1, 1, 8, 64),
+        (4, 9, 5, 48),
+        (7, 5, 4, 37),
+        (5, 1, 11, 33),
+        (130, 3, 2, 48),
+        (6, 3, 3, 900),
+        (50, 4, 40, 256),
+        (50, 4, 31, 64),
+        (40, 3, 7, 90),
+        (17, 2, 3, 2100),
+    ],
 )
 def test_outputs_and_all_gradients_are_near_those_of_float64(cell: str, batch: int, positions: int, inputs: int, hidden: int) -> None:
-    """Among the shapes: an odd number of inputs, which leaves half a word, and sums that go to memory between chunks."""
+    """Among the shapes: inputs that leave a part of a line or fill it, panels of three vectors, sums that go to memory between chunks."""
     model = made(cell, inputs, hidden)
     exact = copy.deepcopy(model).double()
     x, state = torch.randn(batch, positions, inputs).bfloat16().requires_grad_(), state_of(model, batch)
@@ -62,6 +74,19 @@ def test_a_backward_may_come_twice(cell: str) -> None:
     loss = recurrence.run(model.core, x, state_of(model, 4))[0].float().square().sum()
     once, again = (torch.autograd.grad(loss, list(model.parameters()), retain_graph=True) for _ in range(2))
     torch.testing.assert_close(again, once, rtol=1e-6, atol=1e-6)
+
+
+@needs_kernel
+@cells
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_outputs_that_are_written_to_are_told_in_backward(cell: str, dtype: torch.dtype) -> None:
+    """They are a view of what it reads."""
+    model, x = made(cell, 8, 64), torch.randn(4, 6, 8, dtype=dtype)
+    output, _ = recurrence.run(model.core, x, state_of(model, 4))
+    with torch.no_grad():
+        output.zero_()
+    with pytest.raises(RuntimeError, match="modified inplace"):
+        output.float().sum().backward()
 
 
 @needs_kernel

@@ -26,7 +26,7 @@ from textvae.training.engine import chosen_device, chosen_precision, computes_bf
 from textvae.training.feed import Feed
 from textvae.training.interrupt import StopRequest
 from textvae.training.metrics import MetricsLog
-from textvae.training.window import Window
+from textvae.training.window import REMEMBERED, Window
 
 CPU = torch.device("cpu")
 
@@ -51,6 +51,15 @@ def test_a_window_names_the_first_culprits_only() -> None:
     assert window.first_bad() == []
     window.add(torch.tensor([1.0, float("inf"), 1.0]))
     window.add(torch.tensor([float("nan")] * 3))
+    assert window.first_bad() == [1]
+
+
+def test_a_window_names_the_first_culprits_of_the_last_steps() -> None:
+    window = Window(2, CPU)
+    for step in range(REMEMBERED + 6):
+        window.add(torch.tensor([float(step), 1.0]))
+    window.add(torch.tensor([1.0, float("inf")]))
+    window.add(torch.tensor([float("nan")] * 2))
     assert window.first_bad() == [1]
 
 

@@ -70,9 +70,10 @@ class CudaRecorder(Recorder):
 
     def _leave_capture(self) -> None:
         """After a capture that failed: torch's generator believes that it goes on, and refuses to draw, until one has ended well."""
-        with suppress(RuntimeError), _ONE_CAPTURE, torch.cuda.device(self._device):
-            ends = torch.cuda.graph(torch.cuda.CUDAGraph(), stream=self._stream, capture_error_mode="thread_local")
-            with ends:
+        current = torch.cuda.stream(torch.cuda.current_stream(self._device))
+        with suppress(RuntimeError), _ONE_CAPTURE, torch.cuda.device(self._device), current:
+            capture = torch.cuda.graph(torch.cuda.CUDAGraph(), stream=self._stream, capture_error_mode="thread_local")
+            with capture:
                 torch.zeros((), device=self._device)
 
 

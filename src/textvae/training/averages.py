@@ -18,6 +18,7 @@ class WeightAverage:
         self.decay = decay
         self._live = {name: value for name, value in module.state_dict(keep_vars=True).items() if value.is_floating_point()}
         self.values = {name: value.detach().clone() for name, value in self._live.items()}
+        # The tensors that training moves in place: none may be put in another's place.
         self._pairs = list(self.values.values()), [value.detach() for value in self._live.values()]
 
     @torch.no_grad()

@@ -35,9 +35,9 @@ from textvae.training.monitor import Glance, glance
 from textvae.training.objective import batch_means, leaves_idle, loss_of
 from textvae.training.schedules import beta_at, learning_rate_at
 from textvae.training.step import step_for
-from textvae.training.window import Window
+from textvae.training.window import REMEMBERED, Window
 
-CHECK_EVERY = 50
+CHECK_EVERY = REMEMBERED
 """Steps between looks at whether all terms are still numbers (each look waits for the device)."""
 
 AGREE_EVERY = 10

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 REMEMBERED = 64
-"""Steps whose terms are remembered: more than there are between two looks at whether all are still numbers."""
+"""Steps whose terms are remembered: no fewer than there may be between two looks at whether all are still numbers."""
 
 
 @final

@@ -28,7 +28,7 @@ struct Shape {
     Number* rows;   // (T + 1, B, row): before each step h, a one, and the step's input: (H + 1 + C); zeros up to a line; then unused
     index row;
     Number* gates;  // (T, B, 4H + PADDING); (B, ...) where no step is kept
-    index block;    // units of a gate that stand side by side
+    index block;    // units of a gate that stand side by side; GRU: H
     bool keep;
 
     bool turns(index t) const { return PACKED > 1 && t % 2; }  // bf16's products are so fast that weights would be waited for

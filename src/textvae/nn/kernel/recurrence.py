@@ -1,8 +1,7 @@
 """LSTM and GRU layers through the compiled kernel: what recurs by the kernel, the products over all steps at once by torch.
 
-Equations and parameters are those of `nn.LSTM` and `nn.GRU` (Hochreiter and Schmidhuber 1997; Cho et al. 2014), the layout of
-the gates too. Everything inside is time-major. What backward needs belongs to the call that made it, so that several forwards
-may stand before a backward.
+Equations and parameters are those of `nn.LSTM` and `nn.GRU` (Hochreiter and Schmidhuber 1997; Cho et al. 2014). Everything inside is
+time-major. What backward needs belongs to the call that made it, so that several forwards may stand before a backward.
 
 What is multiplied and kept is of the inputs' dtype, fp32 or bf16; parameters, sums and what is carried from step to step are fp32.
 In bf16 the gradients of weights and biases are bf16 products over all steps, as under torch's autocast.
@@ -84,7 +83,10 @@ def run(core: nn.LSTM | nn.GRU, x: Tensor, state: tuple[Tensor, ...]) -> tuple[T
 
 
 def lstm(x: Tensor, h: Tensor, c: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
-    """Read x (B, T, C), fp32 or bf16, from h and c, each (B, H): the outputs (B, T, H) and the last h, as x is, and c, fp32. On the CPU."""
+    """Read x (B, T, C), fp32 or bf16, from h and c, each (B, H): the outputs (B, T, H) and the last h, as x is, and c, fp32. On the CPU.
+
+    The outputs are a view of what backward reads: not contiguous, and not to be written to.
+    """
     units = h.shape[1]
     h, c = (aligned(state.float(), 1, dtype=x.dtype) for state in (h, c))
     inputs = (x, h, c, *aligned_weights(weights, 4, x.dtype))
@@ -96,7 +98,7 @@ def lstm(x: Tensor, h: Tensor, c: Tensor, weights: Weights) -> tuple[Tensor, Ten
 
 
 def gru(x: Tensor, h: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
-    """Read x (B, T, C), fp32 or bf16, from h (B, H): the outputs (B, T, H) and the last h, as x is. On the CPU."""
+    """Read x (B, T, C), fp32 or bf16, from h (B, H): the outputs (B, T, H) and the last h, as x is. On the CPU. The outputs as `lstm`'s."""
     units = h.shape[1]
     inputs = (x, aligned(h.float(), 1, dtype=x.dtype), *aligned_weights(weights, 3, x.dtype))
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):

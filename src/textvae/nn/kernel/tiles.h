@@ -14,7 +14,7 @@ namespace {
 
 // Weights of a panel that are multiplied with all rows before the next ones are: about 100 KB, a tenth of the second cache. (Shorter
 // chunks, that would stay in the first cache, measured slower: sums go to memory and back between chunks.)
-// By squares the depth is one chunk, of whatever layer: there all sums would go to memory and back.
+// By squares the depth of nearly every layer is one chunk: there sums would go to memory and back.
 template <class Number>
 constexpr index DEPTH = SQUARES && WORD<Number> > 1 ? 1 << 12 : 400;  // words
 
@@ -135,7 +135,7 @@ inline void run_squares(const Cell& cell, index rows, index t, index row, index 
             for (int n = 0; n < N; ++n) store(sums + (m + i) * ROW + n * LANES, sum[i][n]);
     }
     const auto* right = cell.packed + (panel * cell.depth(t) + k) * N * Cell::VECTOR;
-    multiply_squares<N>(sums, rows, cell.left(t, row, k), cell.left_row(), right, end - k, right + (end - k) / SIDE * SIDE * lead, pace,
+    multiply_squares<N>(sums, rows, cell.left(t, row, k), cell.left_row(), right, end - k, right + (end - k) * lead, pace,
                         fresh);
     for (index m = 0; m < rows; m += M) {
         for (int i = 0; i < M; ++i)
