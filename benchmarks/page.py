@@ -28,8 +28,9 @@ PARTS = {
         "As above on a processor with matrix registers (AMX), beside torch under bf16 autocast, which uses them too, and torch in fp32; "
         "`over_fp32` is torch's time in fp32 over the kernel's, `ratio` autocast's. The machine is shared with others: the square "
         "product's rate stood at less than half of a quiet hour's for most of this run. Two more runs, an hour later and as loud, had "
-        "ratios of 1.71 and 1.76 at H 256, 1.30 and 1.48 at H 512, 1.44 and 1.61 at H 1024, and shares of 0.56 to 0.64, 0.76 and 0.78 to "
-        "0.83. Without matrix registers bf16 gained nothing on this processor: at "
+        "ratios of 1.71 and 1.76 at H 256, 1.30 and 1.48 at H 512, 1.44 and 1.61 at H 1024; over torch in fp32 3.5 and 3.3, 3.2 and 4.0, "
+        "2.9 and 3.0; over autocast with memory kept 1.22 and 1.28, 0.98 and 1.05, 1.20 and 1.19. Without matrix registers bf16 gained "
+        "nothing on this processor: at "
         "H 256 `python benchmarks/recurrence.py --threads 1` at commit 7c3a914, whose kernel had AVX512-BF16 alone, took 167 ms, in fp32 "
         "170; and torch, with ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16, 283 where its fp32 took 196. So `training.precision auto` stays in "
         "fp32 on Intel processors without them.",
@@ -87,10 +88,10 @@ With B lines of T symbols, an input of I numbers a step, H units and G gates (4 
 
 operations forward and backward, the output layer 6 B T H V, a convolution of kernel k from C to C' channels 6 B S k C C' at its S
 positions, and a rung 6 B of its layers' weights. All of it grows in proportion to B and T; what does not is a product's start and
-the optimizer, which moves 28 bytes a weight. A layer's memory is 4 B T (5 H + I) bytes until backward, the logits'
+the optimizer, which moves 28 bytes a weight. An LSTM layer's memory is 4 B T (6 H + I) bytes until backward, the logits'
 4 B T V. The products do not bound the time alone: the presets do them at 29% to 79% of the rate of a large
-square product on the same thread (half of them above 59%), which is the line of the picture; the rest are passes over memory, dispatch and
-Python.
+square product on the same thread (half of them above 59%), which is the line of the picture; the rest are passes over memory,
+dispatch and Python.
 """
 
 

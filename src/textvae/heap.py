@@ -1,7 +1,7 @@
 """The memory of a process: what a step frees stays with it, because the next step asks for as much again.
 
 Otherwise the C library (glibc) hands large blocks back to the system at once, and the next step waits while each page of them is mapped
-and cleared anew (`benchmarks/whole.py` counts them). And Python's own objects are looked through for cycles less often.
+and cleared anew (`benchmarks/recurrence.py` has torch with and without). And Python's own objects are looked through for cycles less often.
 """
 
 from __future__ import annotations
