@@ -123,8 +123,11 @@ class RecurrentCore(nn.Module):
 
     def forward(self, symbols: Tensor, context: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the symbols before each step (B, T) and their context (B, T, C)."""
-        x = torch.cat([self.dropout(self.embedding(symbols)), context], dim=-1)  # (B, T, E + C)
-        output, state = self.recurrent(x, state)
+        if self.training and self.dropout.p:
+            x = torch.cat([self.dropout(self.embedding(symbols)), context], dim=-1)  # (B, T, E + C)
+            output, state = self.recurrent(x, state)
+        else:
+            output, state = self.recurrent.read(symbols, self.embedding.weight, context, state)
         return self.output(self.dropout(output)), state
 
     def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textvae.config import CellName
@@ -58,6 +59,15 @@ class Recurrent(nn.Module):
             return output, after
         output, last = self.core(x, state[0].contiguous())
         return output, (last,)
+
+    def read(self, symbols: Tensor, embedding: Tensor, context: Tensor, state: State) -> tuple[Tensor, State]:
+        """`forward` of symbols (B, T) embedded by (V, E), with a context (B, T, C) beside them.
+
+        By the kernel the embedded symbols are not multiplied: what each adds to the gates is a row of a table.
+        """
+        if recurrence.reads(self.core, symbols, embedding, context, state):
+            return recurrence.read(self.core, symbols, embedding, context, state)
+        return self(torch.cat([F.embedding(symbols, embedding), context], dim=-1), state)  # (B, T, E + C)
 
 
 def last_output(output: Tensor, lengths: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ LINE = 64
 """Bytes to a line of the processor's cache."""
 
 _HERE = Path(__file__).parent
-SOURCES = tuple(_HERE / f"{name}.cpp" for name in ("packing", "recurrence", "generation", "beams", "dropping", "convolving"))
+SOURCES = tuple(_HERE / f"{name}.cpp" for name in ("packing", "recurrence", "symbols", "generation", "beams", "dropping", "convolving"))
 HEADERS = tuple(_HERE / f"{name}.h" for name in ("numbers", "squares", "tiles", "emitter"))
 PATIENCE_SECONDS = 180
 
@@ -38,10 +38,11 @@ SIGNATURES = {
     "textvae_same": (_I, _P, _P, _P, _P, _I),
     "textvae_pack_forward": (_I, _I, _I, _I, _I, _P, _I, _I, _P, _I),
     "textvae_pack_backward": (_I, _I, _I, _I, _P, _P, _I),
-    "textvae_lstm_forward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _P, c_int, _I),
-    "textvae_gru_forward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _P, c_int, _I),
-    "textvae_lstm_backward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _P, _I, _I, _P, _P, _P, _I),
-    "textvae_gru_backward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _I, _I, _P, _P, _I),
+    "textvae_lstm_forward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _P, _P, _P, _P, c_int, _I),
+    "textvae_gru_forward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _P, _P, _P, _P, c_int, _I),
+    "textvae_lstm_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _P, _I, _I, _P, _P, _P, _I),
+    "textvae_gru_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _I, _I, _P, _P, _I),
+    "textvae_sum_by_symbol": (_I, _I, _I, _P, _I, _P, _I, _P, _I),
     "textvae_drop": (_I, _P, _P, _I, c_uint32, c_float, _I),
     "textvae_drop_elu": (_I, _P, _P, _I, c_uint32, c_float, _I),
     "textvae_drop_elu_backward": (_I, _P, _P, _P, _I, c_uint32, c_float, _I),

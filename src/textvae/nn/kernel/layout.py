@@ -100,15 +100,21 @@ def packed_backward(gates: int, w_hh: Tensor, block: int, dtype: torch.dtype) ->
     return packed
 
 
-def rows_of(x: Tensor, h: Tensor) -> Tensor:
-    """What each step multiplies, time-major: h, a one, x of (B, T, C); of h the first step's only. (T + 1, B, H + 1 + C, up to a line)."""
+def rows_of(x: Tensor, h: Tensor, one: bool) -> Tensor:
+    """What each step multiplies, time-major: h, a one where there is a bias, x of (B, T, C), zeros up to a line; of h the first only.
+
+    (T + 1, B, an odd number of lines): rows fall on all sets of the cache.
+    """
     (batch, positions, inputs), units = x.shape, h.shape[1]
-    line, used = LINE // x.itemsize, units + 1 + inputs
-    width = -(-used // line) | 1  # an odd number of cache lines: rows fall on all sets of the cache
+    line, first = LINE // x.itemsize, units + one
+    used = first + inputs
+    width = -(-used // line) | 1
     rows = room(x, positions + 1, batch, width * line)
     rows[0, :, :units] = h
-    rows[:, :, units] = 1.0
-    rows[:-1, :, units + 1 : used] = x.transpose(0, 1)
+    if one:
+        rows[:, :, units] = 1.0
+    if inputs:
+        rows[:-1, :, first:used] = x.transpose(0, 1)
     rows[:, :, used : whole_lines(used, x.dtype)] = 0.0
     return rows
 

@@ -1,13 +1,13 @@
 // Fused LSTM and GRU recurrences: forward and backward over all steps of a batch, in fp32 or bf16.
 //
-// Forward, one product a step of [h, 1, x] with the packed weights and biases; backward, one of the gates' gradients with the
-// recurrent weights. A product's tiles are held in registers from the first multiplication to the cell's last operation. What does
+// Forward, one product a step of [h, 1, x] with the packed weights and biases, to which may be added what the step's symbol adds, a
+// row of a table, and what the sequence does at every step; backward, one of the gates' gradients with the recurrent weights. A product's tiles are held in registers from the first multiplication to the cell's last operation. What does
 // not recur, the gradients of the input and of the weights, is left to the caller's matrix library, over all steps at once. Rows
 // of the batch do not depend on each other: each thread walks all steps of its own rows, and none waits for another.
 //
 // In bf16 stand what is multiplied and what is kept for backward; sums, c, and what is carried from step to step are fp32.
 //
-// Arrays are time-major: steps T, rows B (the batch), units H, inputs C. H is a multiple of 48 or 64, in bf16 of 32 too (the caller
+// Arrays are time-major: steps T, rows B (the batch), units H, and C numbers beside h: a one, if there is a bias, and x. H is a multiple of 48 or 64, in bf16 of 32 too (the caller
 // pads). The gates of a row stand block by block, of so many units that divide H: i, f, g and o of the first units, then of the next;
 // what an LSTM writes of them at once are then whole lines of the cache. Plain C interface.
 
@@ -23,27 +23,52 @@ struct Shape {
     static constexpr index PACKED = WORD<Number>, VECTOR = LANES * PACKED;
     static constexpr index PADDING = 16 * PACKED;  // after each row of gates, so that rows do not fall on the same lines of the cache
 
-    index T, B, H, C;
+    index T, B, H, C;  // C is of the forward walks
     const Number* packed;
-    Number* rows;   // (T + 1, B, row): before each step h, a one, and the step's input: (H + 1 + C); zeros up to a line; then unused
+    Number* rows;   // (T + 1, B, row): before each step h and what is beside it: (H + C); zeros up to a line; then unused
     index row;
     Number* gates;  // (T, B, 4H + PADDING); (B, ...) where no step is kept
     index block;    // units of a gate that stand side by side; GRU: H
     bool keep;
 
     bool turns(index t) const { return PACKED > 1 && t % 2; }  // bf16's products are so fast that weights would be waited for
-    bool fresh(index k) const { return packed && k == 0; }
+    bool fresh(index k) const { return packed && k == 0; }  // sums begin with zeros
     index gates_row() const { return 4 * H + PADDING; }
     Number* gates_at(index t, index b, index place) const { return gates + ((keep ? t * B : 0) + b) * gates_row() + place; }
     index place(index unit) const { return unit / block * 4 * block + unit % block; }  // of the first gate; the others follow, a block apart
     Number* h_at(index t, index b, index unit) const { return rows + (t * B + b) * row + unit; }
 };
 
+// What sums begin with: a symbol's row of a table, and a sequence's own at every step. Both of G * H, gates in blocks; nullptr where
+// there is none.
+template <class Number>
+struct Added {
+    const Number* table;   // (V, G * H)
+    const index* symbols;  // (T, B), each below V
+    const Number* fixed;   // (B, G * H)
+
+    bool nothing() const { return !table && !fixed; }
+
+    // N vectors `apart` from each other, from a place in the rows of `width` on.
+    template <int N>
+    void begin(vec* sum, index row, index b, index width, index place, index apart) const {
+        const Number* of_symbol = table ? table + symbols[row] * width + place : nullptr;
+        const Number* of_sequence = fixed ? fixed + b * width + place : nullptr;
+        for (int n = 0; n < N; ++n) {
+            sum[n] = of_symbol ? load(of_symbol + n * apart) : vec{};
+            if (of_sequence) sum[n] += load(of_sequence + n * apart);
+        }
+    }
+};
+
 // What both forward walks share: where sums stand between chunks, in the gates' place where that holds fp32.
 template <class Real>
 struct Forward : Shape<Real> {
+    Added<Real> added;
     float* sums;     // (B, 4H + 16), gate by gate; in fp32 nullptr where they stand in the gates' place
     float* carried;  // bf16, GRU: h (B, H), the first given
+
+    bool fresh(index k) const { return Shape<Real>::fresh(k) && added.nothing(); }
 
     float* sum_at(index t, index b, index gate, index unit) const {
         if constexpr (WORD<Real> == 1)
@@ -57,20 +82,24 @@ struct Forward : Shape<Real> {
     void prefetch(index, index, index, index) const {}
 };
 
-// i, f, g, o = activations of [h, 1, x] W;  c = f c + i g;  h = o tanh(c)
+// i, f, g, o = activations of [h, 1, x] W and what is added;  c = f c + i g;  h = o tanh(c)
 template <class Number>
 struct LstmForward : Forward<Number> {
     static constexpr int N = 4;
     float* c;  // (T + 1, B, H), c[0] given; (B, H) where not `keep`
 
-    index depth(index) const { return this->packed ? words<Number>(this->H + 1 + this->C) : 0; }
+    index depth(index) const { return this->packed ? words<Number>(this->H + this->C) : 0; }
     index chunk(index t, index k) const { return chunk_end<Number>(k, 0, depth(t)); }
     const Number* left(index t, index b, index k) const { return this->h_at(t, b, k * this->PACKED); }
 
     template <int M>
     void enter(Tile<M, N>& sum, index t, index b, index panel, index k) const {
+        const index unit = panel * LANES;
         for (int m = 0; m < M; ++m)
-            for (int n = 0; n < N; ++n) sum[m][n] = this->packed && k == 0 ? vec{} : load(this->sum_at(t, b + m, n, panel * LANES));
+            if (this->packed && k == 0)
+                this->added.template begin<N>(sum[m], t * this->B + b + m, b + m, N * this->H, this->place(unit), this->block);
+            else
+                for (int n = 0; n < N; ++n) sum[m][n] = load(this->sum_at(t, b + m, n, unit));
     }
 
     template <int M>
@@ -97,7 +126,7 @@ struct LstmForward : Forward<Number> {
     }
 };
 
-// r, z = sigmoid of [h, 1, x] W;  q = [h, 1] W;  n = tanh([1, x] W + r q);  h = (1 - z) n + z h
+// r, z = sigmoid of [h, 1, x] W and what is added;  q = [h, 1] W;  n = tanh([1, x] W and what is added + r q);  h = (1 - z) n + z h
 // The depth has two parts, [h, 1] for r, z, q and [1, x] for r, z, n, that share the one (in bf16 the first of x too, which weigh
 // nothing in the first part). In memory the gates stand as n, r, z, q.
 template <class Number>
@@ -105,7 +134,7 @@ struct GruForward : Forward<Number> {
     static constexpr int N = 3;
 
     index first_part() const { return words<Number>(this->H + 1); }
-    index depth(index) const { return first_part() + words<Number>(1 + this->C); }
+    index depth(index) const { return first_part() + words<Number>(this->C); }
     index chunk(index t, index k) const {
         return k < first_part() ? chunk_end<Number>(k, 0, first_part()) : chunk_end<Number>(k, first_part(), depth(t));
     }
@@ -115,11 +144,15 @@ struct GruForward : Forward<Number> {
 
     template <int M>
     void enter(Tile<M, N>& sum, index t, index b, index panel, index k) const {
-        for (int m = 0; m < M; ++m)
-            for (int n = 0; n < N; ++n) {
-                const bool fresh = k == 0 || (k == first_part() && n == 2);
-                sum[m][n] = fresh ? vec{} : load(this->sum_at(t, b + m, slot(n, k > 0 && k < first_part()), panel * LANES));
-            }
+        const index H = this->H, unit = panel * LANES;
+        for (int m = 0; m < M; ++m) {
+            const index row = t * this->B + b + m;
+            if (k == 0)
+                this->added.template begin<2>(sum[m], row, b + m, N * H, unit, H), sum[m][2] = vec{};
+            else
+                for (int n = 0; n < (k == first_part() ? 2 : N); ++n) sum[m][n] = load(this->sum_at(t, b + m, slot(n, k < first_part()), unit));
+            if (k == first_part()) this->added.template begin<1>(sum[m] + 2, row, b + m, N * H, 2 * H + unit, H);
+        }
     }
 
     template <int M>
@@ -298,6 +331,11 @@ Shape<Number> shaped(index T, index B, index H, index C, const void* packed, voi
     return {T, B, H, C, weights, static_cast<Number*>(rows), row, static_cast<Number*>(gates), block, keep};
 }
 
+template <class Number>
+Added<Number> adding(const void* table, const index* symbols, const void* fixed) {
+    return {static_cast<const Number*>(table), symbols, static_cast<const Number*>(fixed)};
+}
+
 }  // namespace
 
 extern "C" {
@@ -305,29 +343,31 @@ extern "C" {
 // `bytes` is the size of a number, 4 (fp32) or 2 (bf16); pointers without a type are to such numbers.
 
 void textvae_lstm_forward(index bytes, index T, index B, index H, index C, const void* packed, void* rows, index row, void* gates,
-                          index block, float* sums, float* c, int keep, index threads) {
+                          index block, const void* table, const index* symbols, const void* fixed, float* sums, float* c, int keep,
+                          index threads) {
     with_number(bytes, [&](auto number) {
         using Number = decltype(number);
         const auto shape = shaped<Number>(T, B, H, C, packed, rows, row, gates, block, keep);
-        walk_forward(LstmForward<Number>{{shape, sums, nullptr}, c}, threads);
+        walk_forward(LstmForward<Number>{{shape, adding<Number>(table, symbols, fixed), sums, nullptr}, c}, threads);
     });
 }
 
 void textvae_gru_forward(index bytes, index T, index B, index H, index C, const void* packed, void* rows, index row, void* gates,
-                         index block, float* sums, float* carried, int keep, index threads) {
+                         index block, const void* table, const index* symbols, const void* fixed, float* sums, float* carried, int keep,
+                         index threads) {
     with_number(bytes, [&](auto number) {
         using Number = decltype(number);
         const auto shape = shaped<Number>(T, B, H, C, packed, rows, row, gates, block, keep);
-        walk_forward(GruForward<Number>{{shape, sums, carried}}, threads);
+        walk_forward(GruForward<Number>{{shape, adding<Number>(table, symbols, fixed), sums, carried}}, threads);
     });
 }
 
-void textvae_lstm_backward(index bytes, index T, index B, index H, index C, const void* packed, void* rows, index row, void* gates,
+void textvae_lstm_backward(index bytes, index T, index B, index H, const void* packed, void* rows, index row, void* gates,
                            index block, const float* c, const void* doutput, index doutput_row, index doutput_step, float* dh, float* dc,
                            float* scratch, index threads) {
     with_number(bytes, [&](auto number) {
         using Number = decltype(number);
-        const auto shape = shaped<Number>(T, B, H, C, packed, rows, row, gates, block, true);
+        const auto shape = shaped<Number>(T, B, H, 0, packed, rows, row, gates, block, true);
         const auto given = static_cast<const Number*>(doutput);
         with_width(H, [&](auto width) {
             walk_backward(LstmBackward<Number, width>{{shape, given, doutput_row, doutput_step, dh, scratch}, c, dc}, threads);
@@ -335,11 +375,11 @@ void textvae_lstm_backward(index bytes, index T, index B, index H, index C, cons
     });
 }
 
-void textvae_gru_backward(index bytes, index T, index B, index H, index C, const void* packed, void* rows, index row, void* gates,
+void textvae_gru_backward(index bytes, index T, index B, index H, const void* packed, void* rows, index row, void* gates,
                           index block, const void* doutput, index doutput_row, index doutput_step, float* dh, float* scratch, index threads) {
     with_number(bytes, [&](auto number) {
         using Number = decltype(number);
-        const auto shape = shaped<Number>(T, B, H, C, packed, rows, row, gates, block, true);
+        const auto shape = shaped<Number>(T, B, H, 0, packed, rows, row, gates, block, true);
         const auto given = static_cast<const Number*>(doutput);
         with_width(H, [&](auto width) {
             walk_backward(GruBackward<Number, width>{{shape, given, doutput_row, doutput_step, dh, scratch}}, threads);

@@ -49,22 +49,34 @@ def _undisturbed() -> Iterator[None]:
 def _wrong_cell(generator: torch.Generator, dtype: torch.dtype, tolerance: float) -> str | None:
     """What differs from torch in outputs, states or gradients over a few steps of small layers; None where all agrees."""
     cells: tuple[tuple[type[torch.nn.LSTM | torch.nn.GRU], int], ...] = ((torch.nn.LSTM, 2), (torch.nn.GRU, 1))
+    symbols, embedding = torch.randint(5, (ROWS, 4), generator=generator, device="cpu"), torch.randn(5, 2, generator=generator, **LIKE)
+    context = torch.randn(ROWS, 4, 1, generator=generator, **LIKE).to(dtype)
+    same = context[:, :1].expand(-1, 4, -1)  # at every step
     for cell, states in cells:
         core = cell(3, 50, batch_first=True, **LIKE)
         for parameter in core.parameters():
             torch.nn.init.normal_(parameter, std=0.2, generator=generator)
-        x = torch.randn(ROWS, 4, 3, generator=generator, **LIKE)
         state = tuple(torch.randn(1, ROWS, 50, generator=generator, **LIKE) for _ in range(states))
-        x = x.to(dtype)
-        ours, ours_after = recurrence.run(core, x, state)
-        found = [ours, *ours_after, *torch.autograd.grad(ours.float().square().sum(), list(core.parameters()))]
-        core, x, (h, *c) = core.double(), x.double(), [part.double() for part in state]
-        theirs, after = core(x, (h, *c) if c else h)
-        exact = [theirs, *(after if c else (after,)), *torch.autograd.grad(theirs.square().sum(), list(core.parameters()))]
-        for one, other in zip(found, exact, strict=True):
-            if not torch.allclose(one.double(), other, rtol=tolerance, atol=tolerance * max(1.0, float(other.detach().abs().max()))):
-                return f"its {cell.__name__} is {(one - other).abs().max():.2g} off torch's"
+        x = torch.cat([embedding[symbols].to(dtype), context], 2)
+        fixed = torch.cat([embedding[symbols].double(), same.double()], 2)
+        found = [
+            (_with_gradients(core, *recurrence.run(core, x, state)), x),
+            (_with_gradients(core, *recurrence.read(core, symbols, embedding, context, state)), x),
+            (_with_gradients(core, *recurrence.read(core, symbols, embedding, same, state)), fixed),
+        ]
+        core, (h, *c) = core.double(), [part.double() for part in state]
+        for ours, given in found:
+            output, after = core(given.double(), (h, *c) if c else h)
+            for one, other in zip(ours, _with_gradients(core, output, after if c else (after,)), strict=True):
+                if not torch.allclose(one.double(), other, rtol=tolerance, atol=tolerance * max(1.0, float(other.detach().abs().max()))):
+                    return f"its {cell.__name__} is {(one - other).abs().max():.2g} off torch's"
     return None
+
+
+def _with_gradients(core: nn.LSTM | nn.GRU, output: Tensor, after: tuple[Tensor, ...]) -> list[Tensor]:
+    """What a layer computes, and its parameters' gradients of the sum of the outputs' squares."""
+    wide = output if output.dtype == torch.float64 else output.float()
+    return [output, *after, *torch.autograd.grad(wide.square().sum(), list(core.parameters()))]
 
 
 def _wrong_dropout(generator: torch.Generator) -> str | None:
