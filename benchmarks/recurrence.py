@@ -5,79 +5,117 @@
 torch stands here twice: as it comes, in a process of its own, and in ours, where freed memory is kept for the next step
 (`kept`): glibc maps and clears blocks of more than 32 MB anew each time, which takes up to a third of torch's time. The sides
 alternate round by round after a warm-up; figures are medians, ratios are ratios of medians, torch's time over the kernel's. GF/s
-count the multiplications and additions of the layer's products, three times those of its forward pass. In bf16 the kernel stands
+count the multiplications and additions of the products that the kernel does. Rows of symbols are a decoder's layer with its embedding:
+torch embeds the text and reads it, the kernel looks up what each symbol adds to the gates. In bf16 the kernel stands
 beside torch's autocast and torch's fp32, where the processor multiplies bf16; elsewhere those rows are skipped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
 
 import torch
 from frame import Apart, Side, Timing, alternate, arguments, gflops, parsed, ratio, report, square_product
+from torch import nn
 
+from textvae.config import CellName
 from textvae.nn.kernel.compiling import kernel
 from textvae.nn.recurrent import Recurrent
 
+
+@final
+@dataclass(frozen=True)
+class Case:
+    """A layer, and what it reads."""
+
+    cell: CellName
+    batch: int
+    positions: int
+    hidden: int
+    inputs: int
+    """Numbers at each step; of symbols, what each is embedded in."""
+
+    symbols: int = 0
+    """How many there are; none, and numbers are read as they are."""
+
+    @property
+    def label(self) -> str:
+        """What a row is called."""
+        return f"{self.cell}, B {self.batch}, T {self.positions}, H {self.hidden}" + (f", {self.symbols} symbols" if self.symbols else "")
+
+    @property
+    def operations(self) -> int:
+        """Multiplications and additions of the kernel's products, forward and backward: of symbols each is multiplied once."""
+        gates, steps = (4 if self.cell == "lstm" else 3) * self.hidden, self.batch * self.positions
+        return 6 * gates * (steps * self.hidden + (self.symbols or steps) * self.inputs)
+
+
 ROWS = (
-    ("lstm", 64, 17, 192, 96),
-    ("lstm", 64, 17, 256, 96),
-    ("lstm", 128, 64, 256, 128),
-    ("lstm", 128, 64, 512, 128),
-    ("gru", 32, 17, 256, 65),
-    ("gru", 32, 32, 256, 65),
+    Case("lstm", 64, 17, 192, 96),
+    Case("lstm", 64, 17, 256, 96),
+    Case("lstm", 128, 64, 256, 128),
+    Case("lstm", 128, 64, 512, 128),
+    Case("gru", 32, 17, 256, 65),
+    Case("gru", 32, 32, 256, 65),
+    Case("lstm", 128, 64, 256, 128, symbols=84),
+    Case("lstm", 128, 64, 512, 128, symbols=84),
+    Case("gru", 128, 64, 256, 128, symbols=84),
 )
-"""Cell, B, T, H and the inputs at each step."""
 
-BF16_ROWS = (("lstm", 128, 64, 256, 128), ("lstm", 128, 64, 512, 128), ("lstm", 128, 32, 1024, 128), ("gru", 128, 64, 256, 128))
+BF16_ROWS = tuple(
+    Case(cell, 128, positions, hidden, 128, symbols)
+    for symbols in (0, 84)
+    for cell, positions, hidden in (("lstm", 64, 256), ("lstm", 64, 512), ("lstm", 32, 1024), ("gru", 64, 256))
+)
 
 
-def passes(layer: Recurrent, x: torch.Tensor, weight: torch.Tensor, fused: bool, mixed: bool = False) -> Side:
-    """Forward and backward of a layer, by the kernel or by torch, in fp32 or under autocast."""
-    zeros = layer.zeros(x)
+def passes(case: Case, fused: bool, mixed: bool = False) -> Side:
+    """Forward and backward of a layer that is drawn here, by the kernel or by torch, in fp32 or under autocast."""
+    torch.manual_seed(0)
+    layer, shape = Recurrent(case.cell, case.inputs, case.hidden), (case.batch, case.positions)
+    weight, nothing = torch.randn(*shape, case.hidden), torch.zeros(*shape, 0)
+    zeros = layer.zeros(weight)
+    state = zeros if layer.states == 2 else zeros[0]
+    if case.symbols:
+        embedding, symbols = nn.Embedding(case.symbols, case.inputs), torch.randint(0, case.symbols, shape)
+        forward = partial(layer.read, symbols, embedding.weight, nothing, zeros) if fused else lambda: layer.core(embedding(symbols), state)
+    else:
+        x = torch.randn(*shape, case.inputs, requires_grad=True)
+        forward = partial(layer, x, zeros) if fused else partial(layer.core, x, state)
 
     def run() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            output = layer(x, zeros)[0] if fused else layer.core(x, zeros if layer.states == 2 else zeros[0])[0]
+            output = forward()[0]
         output.backward(weight.to(output.dtype))
 
     return run
 
 
-def torchs(mixed: bool, *shape: Any) -> Side:
-    """The same by torch, of a layer that is drawn here."""
-    return passes(*_drawn(*shape), False, mixed)
-
-
-def measure(cell: Any, batch: int, positions: int, hidden: int, inputs: int, rounds: int) -> dict[str, Any]:
+def measure(case: Case, rounds: int) -> dict[str, Any]:
     """One row: torch, torch with memory kept, the kernel and the square product."""
-    drawn = layer, x, _ = _drawn(cell, batch, positions, hidden, inputs)
-    apart = Apart(torchs, False, cell, batch, positions, hidden, inputs)
-    plain, kept, ours, product = alternate([apart, passes(*drawn, False), passes(*drawn, True), square_product()], rounds)
-    rate = _rate(layer, x, ours)
+    here = passes(case, False), passes(case, True), square_product()
+    plain, kept, ours, product = alternate([Apart(passes, case, False), *here], rounds)
     return {
-        "cell": f"{cell}, B {batch}, T {positions}, H {hidden}",
+        "cell": case.label,
         "torch_ms": plain.ms,
         "kept_ms": kept.ms,
         "kernel_ms": ours.ms,
         **ratio(plain, ours),
         "over_kept": ratio(kept, ours)["ratio"],
-        "GF/s": rate,
-        "GEMM_GF/s": gflops(product),
-        "share": round(rate / gflops(product), 2),
+        **_rates(case, ours, product),
     }
 
 
-def measure_bf16(cell: Any, batch: int, positions: int, hidden: int, inputs: int, rounds: int) -> dict[str, Any]:
+def measure_bf16(case: Case, rounds: int) -> dict[str, Any]:
     """One row: torch in fp32 and under autocast, autocast with memory kept, the kernel under autocast, and the square product in bf16."""
-    shape = cell, batch, positions, hidden, inputs
-    drawn = layer, x, _ = _drawn(*shape)
-    here = passes(*drawn, False, True), passes(*drawn, True, True), square_product(torch.bfloat16)
-    plain, theirs, kept, fused, product = alternate([Apart(torchs, False, *shape), Apart(torchs, True, *shape), *here], rounds)
-    rate = _rate(layer, x, fused)
+    apart = Apart(passes, case, False), Apart(passes, case, False, True)
+    here = passes(case, False, True), passes(case, True, True), square_product(torch.bfloat16)
+    plain, theirs, kept, fused, product = alternate([*apart, *here], rounds)
     return {
-        "cell": f"{cell} in bf16, B {batch}, T {positions}, H {hidden}",
+        "cell in bf16": case.label,
         "fp32_ms": plain.ms,
         "autocast_ms": theirs.ms,
         "kept_ms": kept.ms,
@@ -85,30 +123,21 @@ def measure_bf16(cell: Any, batch: int, positions: int, hidden: int, inputs: int
         "over_fp32": ratio(plain, fused)["ratio"],
         **ratio(theirs, fused),
         "over_kept": ratio(kept, fused)["ratio"],
-        "GF/s": rate,
-        "GEMM_GF/s": gflops(product),
-        "share": round(rate / gflops(product), 2),
+        **_rates(case, fused, product),
     }
 
 
-def _drawn(cell: Any, batch: int, positions: int, hidden: int, inputs: int) -> tuple[Recurrent, torch.Tensor, torch.Tensor]:
-    torch.manual_seed(0)
-    layer = Recurrent(cell, inputs, hidden)
-    return layer, torch.randn(batch, positions, inputs, requires_grad=True), torch.randn(batch, positions, hidden)
-
-
-def _rate(layer: Recurrent, x: torch.Tensor, timing: Timing) -> float:
-    """GF/s of the layer's products."""
-    gates = 4 if layer.states == 2 else 3
-    return round(3 * 2e-9 * x.shape[0] * x.shape[1] * gates * layer.hidden * (layer.hidden + x.shape[2]) / timing.median, 1)
+def _rates(case: Case, ours: Timing, product: Timing) -> dict[str, float]:
+    rate = case.operations * 1e-9 / ours.median
+    return {"GF/s": round(rate, 1), "GEMM_GF/s": gflops(product), "share": round(rate / gflops(product), 2)}
 
 
 def rows(rounds: int) -> Iterator[dict[str, Any]]:
     """Every row that this processor can be measured on."""
     for row in ROWS:
-        yield measure(*row, rounds)
+        yield measure(row, rounds)
     for row in BF16_ROWS if kernel().bf16 else ():
-        yield measure_bf16(*row, rounds)
+        yield measure_bf16(row, rounds)
 
 
 def main() -> None:
