@@ -50,7 +50,7 @@ struct Beams {
 };
 
 // The best W ways to go on from logits (W, V); the logits' best way to end is compared with the best so far and read into tokens.
-std::vector<Candidate> candidates(const Network& net, const Search& search, index t, index slot, Beams& beams, index* tokens) {
+std::vector<Candidate> candidates(const Network<float>& net, const Search& search, index t, index slot, Beams& beams, index* tokens) {
     const index W = search.beams, V = net.V;
     std::vector<Candidate> best;  // the worst of them in front
     best.reserve(W + 1);
@@ -79,7 +79,7 @@ std::vector<Candidate> candidates(const Network& net, const Search& search, inde
 }
 
 // Search for the sequences [first, end), whose beams are the slots [first * W, end * W).
-void search_rows(const Network& net, const Search& search, index first, index end, index* tokens) {
+void search_rows(const Network<float>& net, const Search& search, index first, index end, index* tokens) {
     const index W = search.beams, T = search.steps;
     std::vector<Beams> all(end - first, Beams(W, T));
     index live = end - first;
@@ -115,7 +115,7 @@ extern "C" {
 void textvae_search(const void* emitter, const void* search, float* room, std::int64_t* marks, std::int64_t* tokens,
                     std::int64_t threads) {
     const Search& way = *static_cast<const Search*>(search);
-    const Network net(*static_cast<const Emitter*>(emitter), room, marks, way.beams);
+    const Network<float> net(*static_cast<const Emitter*>(emitter), room, marks, way.beams);
     const index at_once = std::max<index>(1, GROUP / way.beams);
     share(net.B / way.beams, threads, [&](index first, index end) {
         for (; first < end; first += at_once) search_rows(net, way, first, std::min(first + at_once, end), tokens);

@@ -48,7 +48,7 @@ SIGNATURES = {
     "textvae_drop_elu_backward": (_I, _P, _P, _P, _I, c_uint32, c_float, _I),
     "textvae_im2col": (_I, _I, _I, _I, _I, _I, _I, _P, _P, _I),
     "textvae_col2im": (_I, _I, _I, _I, _I, _I, _I, _P, _P, _P, _I),
-    "textvae_generate": (_P, _P, _P, _P, _P, _I),
+    "textvae_generate": (_I, _P, _P, _P, _P, _P, _I),
     "textvae_path": (_P, _I, _P, _P, _P, _I),
     "textvae_search": (_P, _P, _P, _P, _P, _I),
 }

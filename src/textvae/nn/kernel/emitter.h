@@ -2,7 +2,9 @@
 //
 // What the symbols contribute to the gates is a table (V, G * H) and what the context does comes projected, so that a step is a
 // gather, one product of h with the recurrent weights, the cell, and one product for the logits. Rows do not depend on each other,
-// and a row's sums have one order whatever stands beside it.
+// and a row's sums have one order whatever stands beside it: in bf16 too, which is multiplied by vectors and not by squares.
+//
+// Of a number, fp32 or bf16, are h where it is multiplied and what it is multiplied with; all else is fp32.
 //
 // Arrays: steps T, slots B (of rows, or of the beams of rows), units H and symbols V (the caller pads both; what pads V has a bias
 // of -inf).
@@ -26,16 +28,18 @@ struct Emitter {
     const float* table;                // (symbols, G * H), biases included
     const float* context;              // of row b at step t: G * H numbers at b * context_row + t * context_step
     index context_row, context_step;
-    const float* recurrent;            // packed, (G * H, H)
+    const void* recurrent;             // packed numbers, (G * H, H)
     const float* candidate;            // GRU: (H), the bias inside the reset gate; LSTM: nullptr
-    const float* output;               // packed, (V, H) as two gates of V / 2
+    const void* output;                // packed numbers, (V, H) as two gates of V / 2
     const float* bias;                 // (V)
     const float *h, *c;                // (rows, H), before the first step; c LSTM only
 };
 
 // An emitter at work. Slots are the rows of the state; slot j walks with the context of row[j] and reads symbol[j].
+template <class Number>
 struct Network : Emitter {
-    float *h, *next_h, *c, *next_c;    // (B, H)
+    Number *h, *next_h;                // (B, H), as they are multiplied
+    float *c, *next_c;                 // (B, H), what is carried in fp32: LSTM, c; GRU, h
     float *logits, *weight;            // (B, V)
     index *row, *symbol;               // (B)
     index* order;                      // (B, V)
@@ -43,35 +47,42 @@ struct Network : Emitter {
 
     // In the caller's memory: B * (4H + 2V) floats and B * (V + 2) + 1 integers. `beams` slots side by side begin as one row.
     Network(const Emitter& emitter, float* room, index* marks, index beams = 1) : Emitter(emitter) {
-        h = room, next_h = h + B * H, c = next_h + B * H, next_c = c + B * H, logits = next_c + B * H, weight = logits + B * V;
+        h = reinterpret_cast<Number*>(room), next_h = reinterpret_cast<Number*>(room + B * H);
+        c = room + 2 * B * H, next_c = c + B * H, logits = next_c + B * H, weight = logits + B * V;
         row = marks, symbol = row + B, order = symbol + B, going = order + B * V;
         for (index b = 0; b < B; ++b) {
             row[b] = b / beams, symbol[b] = END;
-            std::copy_n(emitter.h + row[b] * H, H, h + b * H);
-            if (emitter.c) std::copy_n(emitter.c + row[b] * H, H, c + b * H);
+            const float* before = emitter.h + row[b] * H;
+            for (index unit = 0; unit < H; unit += LANES) store(h + b * H + unit, load(before + unit));
+            std::copy_n(emitter.c ? emitter.c + row[b] * H : before, H, c + b * H);
         }
     }
 };
 
+template <class Number>
 struct Step {
-    static constexpr index VECTOR = LANES;
-    const Network& net;
+    static constexpr bool SQUARED = false;
+    static constexpr index PACKED = WORD<Number>, VECTOR = LANES * PACKED;
+    const Network<Number>& net;
+    const Number* packed;
 
-    index depth(index) const { return net.H; }
-    index chunk(index, index) const { return net.H; }
+    Step(const Network<Number>& network, const void* weights) : net(network), packed(static_cast<const Number*>(weights)) {}
+
+    index depth(index) const { return net.H / PACKED; }
+    index chunk(index, index) const { return net.H / PACKED; }
     bool turns(index t) const { return t % 2; }
-    const float* left(index, index slot, index k) const { return net.h + slot * net.H + k; }
     index left_row() const { return net.H; }
 };
 
 // A step of the recurrent layer: GATES vectors of the gates of some units to a tile.
-template <int GATES>
-struct CellStep : Step {
+template <class Number, int GATES>
+struct CellStep : Step<Number> {
     static constexpr int N = GATES;
-    const float* packed;
+    using Step<Number>::net;
 
-    explicit CellStep(const Network& network) : Step{network}, packed(network.recurrent) {}
+    explicit CellStep(const Network<Number>& network) : Step<Number>(network, network.recurrent) {}
     index panels() const { return net.H / LANES; }
+    const Number* left(index, index slot, index k) const { return net.h + slot * net.H + k * this->PACKED; }
 
     const float* of_symbol(index slot) const { return net.table + net.symbol[slot] * N * net.H; }
     const float* of_context(index t, index slot) const { return net.context + net.row[slot] * net.context_row + t * net.context_step; }
@@ -90,8 +101,10 @@ struct CellStep : Step {
     }
 };
 
-struct LstmStep : CellStep<4> {
-    using CellStep::CellStep;
+template <class Number>
+struct LstmStep : CellStep<Number, 4> {
+    static constexpr int N = 4;
+    using CellStep<Number, N>::CellStep, CellStep<Number, N>::net;
 
     template <int M>
     void enter(Tile<M, N>& sum, index, index, index, index) const {
@@ -103,8 +116,8 @@ struct LstmStep : CellStep<4> {
     void leave(Tile<M, N>& sum, index t, index slot, index panel, index) const {
         for (int m = 0; m < M; ++m, ++slot) {
             const index unit = panel * LANES, at = slot * net.H + unit;
-            const vec i = sigmoid(sum[m][0] + given(t, slot, 0, unit)), f = sigmoid(sum[m][1] + given(t, slot, 1, unit));
-            const vec g = tanh(sum[m][2] + given(t, slot, 2, unit)), o = sigmoid(sum[m][3] + given(t, slot, 3, unit));
+            const vec i = sigmoid(sum[m][0] + this->given(t, slot, 0, unit)), f = sigmoid(sum[m][1] + this->given(t, slot, 1, unit));
+            const vec g = tanh(sum[m][2] + this->given(t, slot, 2, unit)), o = sigmoid(sum[m][3] + this->given(t, slot, 3, unit));
             const vec cell = f * load(net.c + at) + i * g;
             store(net.next_c + at, cell);
             store(net.next_h + at, o * tanh(cell));
@@ -112,8 +125,10 @@ struct LstmStep : CellStep<4> {
     }
 };
 
-struct GruStep : CellStep<3> {
-    using CellStep::CellStep;
+template <class Number>
+struct GruStep : CellStep<Number, 3> {
+    static constexpr int N = 3;
+    using CellStep<Number, N>::CellStep, CellStep<Number, N>::net;
 
     template <int M>
     void enter(Tile<M, N>& sum, index, index, index panel, index) const {
@@ -124,22 +139,26 @@ struct GruStep : CellStep<3> {
     void leave(Tile<M, N>& sum, index t, index slot, index panel, index) const {
         for (int m = 0; m < M; ++m, ++slot) {
             const index unit = panel * LANES, at = slot * net.H + unit;
-            const vec r = sigmoid(sum[m][0] + given(t, slot, 0, unit)), z = sigmoid(sum[m][1] + given(t, slot, 1, unit));
-            const vec n = tanh(given(t, slot, 2, unit) + r * sum[m][2]);
-            store(net.next_h + at, n + z * (load(net.h + at) - n));
+            const vec before = load(net.c + at);
+            const vec r = sigmoid(sum[m][0] + this->given(t, slot, 0, unit)), z = sigmoid(sum[m][1] + this->given(t, slot, 1, unit));
+            const vec n = tanh(this->given(t, slot, 2, unit) + r * sum[m][2]);
+            const vec hidden = n + z * (before - n);
+            store(net.next_c + at, hidden);
+            store(net.next_h + at, hidden);
         }
     }
 };
 
 // The logits of the units after the step.
-struct OutputStep : Step {
+template <class Number>
+struct OutputStep : Step<Number> {
     static constexpr int N = 2;
-    const float* packed;
+    using Step<Number>::net;
 
-    explicit OutputStep(const Network& network) : Step{network}, packed(network.output) {}
+    explicit OutputStep(const Network<Number>& network) : Step<Number>(network, network.output) {}
     index panels() const { return net.V / (N * LANES); }
     index symbol(int n, index panel) const { return n * (net.V / N) + panel * LANES; }
-    const float* left(index, index slot, index k) const { return net.next_h + slot * net.H + k; }
+    const Number* left(index, index slot, index k) const { return net.next_h + slot * net.H + k * this->PACKED; }
 
     template <int M>
     void prefetch(index, index, index, index) const {}
@@ -158,20 +177,22 @@ struct OutputStep : Step {
 };
 
 // One step of the slots [first, end): from h and c to next_h, next_c and logits.
-void advance(const Network& net, index t, index first, index end, Team team) {
+template <class Number>
+void advance(const Network<Number>& net, index t, index first, index end, Team team) {
     if (net.candidate)
-        step(GruStep(net), t, first, end, team);
+        step(GruStep<Number>(net), t, first, end, team);
     else
-        step(LstmStep(net), t, first, end, team);
+        step(LstmStep<Number>(net), t, first, end, team);
     team.wait();
-    step(OutputStep(net), t, first, end, team);
+    step(OutputStep<Number>(net), t, first, end, team);
     team.wait();
 }
 
 // The state after the step of one slot becomes the state before the next step of another.
-void carry(const Network& net, index from, index to) {
+template <class Number>
+void carry(const Network<Number>& net, index from, index to) {
     std::copy_n(net.next_h + from * net.H, net.H, net.h + to * net.H);
-    if (!net.candidate) std::copy_n(net.next_c + from * net.H, net.H, net.c + to * net.H);
+    std::copy_n(net.next_c + from * net.H, net.H, net.c + to * net.H);
 }
 
 // V is a multiple of the lanes.

@@ -1,4 +1,4 @@
-// Generation with a recurrent emitter: all steps of many sequences, fp32, from one call; and a self-fed emitter's path.
+// Generation with a recurrent emitter: all steps of many sequences, in fp32 or bf16, from one call; and a self-fed emitter's path.
 //
 // Sequences that have ended leave: those that go on stand together, in the same order. Threads share the rows; where there are
 // fewer rows than threads, they walk the rows together, each with its share of the weights, which are most of what a single row
@@ -55,7 +55,8 @@ index drawn(const float* weight, index V, double uniform) {
     return V > 0 ? V - 1 : END;
 }
 
-index chosen(const Network& net, const Choice& choice, index t, index slot) {
+template <class Number>
+index chosen(const Network<Number>& net, const Choice& choice, index t, index slot) {
     const float* logits = net.logits + slot * net.V;
     float* weight = net.weight + slot * net.V;
     if (!choice.uniform || choice.temperature == 0) return most_likely(logits, net.V);
@@ -65,7 +66,8 @@ index chosen(const Network& net, const Choice& choice, index t, index slot) {
 }
 
 // Choose the next symbols of the slots [first, end) after step t; returns the end of those that go on, which stand together.
-index choose(const Network& net, const Choice& choice, index t, index first, index end, index* tokens) {
+template <class Number>
+index choose(const Network<Number>& net, const Choice& choice, index t, index first, index end, index* tokens) {
     index going = first;
     for (index slot = first; slot < end; ++slot) {
         float* logits = net.logits + slot * net.V;
@@ -82,7 +84,8 @@ index choose(const Network& net, const Choice& choice, index t, index first, ind
 }
 
 // Generate the rows of the slots [first, end); the last of T steps is left to the end symbol.
-void generate(const Network& net, const Choice& choice, index first, index end, index* tokens, Team team) {
+template <class Number>
+void generate(const Network<Number>& net, const Choice& choice, index first, index end, index* tokens, Team team) {
     for (index t = 0; t + 1 < choice.steps && first < end; ++t) {
         advance(net, t, first, end, team);
         if (team.all == 1) {
@@ -96,7 +99,8 @@ void generate(const Network& net, const Choice& choice, index first, index end, 
 }
 
 // The most likely symbols of the slots [first, end), each read at the step after; the first column of the symbols is given.
-void walk_path(const Network& net, index steps, index first, index end, index* symbols, Team team) {
+template <class Number>
+void walk_path(const Network<Number>& net, index steps, index first, index end, index* symbols, Team team) {
     for (index t = 0; t + 1 < steps; ++t) {
         advance(net, t, first, end, team);
         for (index slot = first; slot < end && team.mine == 0; ++slot) {
@@ -108,8 +112,8 @@ void walk_path(const Network& net, index steps, index first, index end, index* s
 }
 
 // Run walk(first row, end row, team) over all rows.
-template <class Walk>
-void over_rows(const Network& net, index threads, const Walk& walk) {
+template <class Number, class Walk>
+void over_rows(const Network<Number>& net, index threads, const Walk& walk) {
     const index panels = net.H / LANES, most = panels / TEAM_PANELS;
     if (net.B < threads && most > 1) return together(std::min(threads, most), [&](Team team) { walk(0, net.B, team); });
     share(net.B, threads, [&](index first, index end) {
@@ -121,17 +125,20 @@ void over_rows(const Network& net, index threads, const Walk& walk) {
 
 extern "C" {
 
-// Fill tokens (B, T), given full of end symbols, with a sequence a row: of an Emitter, as a Choice says, in memory as Network says.
-void textvae_generate(const void* emitter, const void* choice, float* room, std::int64_t* marks, std::int64_t* tokens,
+// Fill tokens (B, T), given full of end symbols, with a sequence a row: of an Emitter whose numbers have so many bytes, as a Choice says, in
+// memory as Network says.
+void textvae_generate(std::int64_t bytes, const void* emitter, const void* choice, float* room, std::int64_t* marks, std::int64_t* tokens,
                       std::int64_t threads) {
-    const Network net(*static_cast<const Emitter*>(emitter), room, marks);
     const Choice& way = *static_cast<const Choice*>(choice);
-    over_rows(net, threads, [&](index first, index end, Team team) { generate(net, way, first, end, tokens, team); });
+    with_number(bytes, [&](auto number) {
+        const Network<decltype(number)> net(*static_cast<const Emitter*>(emitter), room, marks);
+        over_rows(net, threads, [&](index first, index end, Team team) { generate(net, way, first, end, tokens, team); });
+    });
 }
 
 // Fill symbols (B, T), given with an end symbol first in each row, with those that a self-fed Emitter reads, whatever is emitted.
 void textvae_path(const void* emitter, std::int64_t steps, float* room, std::int64_t* marks, std::int64_t* symbols, std::int64_t threads) {
-    const Network net(*static_cast<const Emitter*>(emitter), room, marks);
+    const Network<float> net(*static_cast<const Emitter*>(emitter), room, marks);
     over_rows(net, threads, [&](index first, index end, Team team) { walk_path(net, steps, first, end, symbols, team); });
 }
 

@@ -3,6 +3,9 @@
 What symbols add to the gates is a table (V, G * H), kept until a weight changes, and what the context adds is one product over all
 steps, or one row where the context is the same at every step. What is left of a step is a product of h, the cell, the logits and
 the choice.
+
+Where the processor multiplies bf16, symbols are drawn at random by products in bf16, summed in fp32, as training on it has them: twice as
+fast, and the strings are as likely (`docs/performance.md`). What is most likely, and what a self-fed emitter reads, is told in fp32.
 """
 
 from __future__ import annotations
@@ -109,32 +112,37 @@ class Walk:
     self_fed: bool
     """Whether the emitter reads its own most likely symbols instead of those that were chosen."""
 
-    def draw(self, choice: Choice) -> Tensor:
-        """Tokens (B, T), each row ended by `EOS` (0) at T at the latest."""
+    def draw(self, choice: Choice, dtype: torch.dtype | None = None) -> Tensor:
+        """Tokens (B, T), each row ended by `EOS` (0) at T at the latest; by products in fp32 or bf16, by default as `products_in` says."""
         tokens = torch.zeros(self.context.shape[:2], dtype=torch.int64, device="cpu")
         forbidden = _numbers(choice.forbidden)
-        for rows, part in self._parts(_kept(self.reader)):
+        for rows, part in self._parts(_kept(self.reader, dtype or self.products_in(choice))):
             uniform = None if choice.uniform is None else choice.uniform[rows].contiguous()
             way = _Choice(
                 _at(uniform), tokens.shape[1], choice.temperature, choice.top_k or 0, choice.top_p or 1.0,
                 addressof(forbidden), len(forbidden), self.self_fed,
             )  # fmt: skip
-            part.call("textvae_generate", addressof(way), tokens[rows])
+            part.call("textvae_generate", addressof(way), tokens[rows], part.weights.recurrent.itemsize)
         return tokens
+
+    def products_in(self, choice: Choice) -> torch.dtype:
+        """bf16 where the processor has it and symbols are drawn at random; what is most likely is told in fp32."""
+        random = choice.uniform is not None and choice.temperature > 0 and not self.self_fed
+        return torch.bfloat16 if random and kernel().bf16 else torch.float32
 
     def search(self, beams: int, forbidden: Sequence[int]) -> Tensor:
         """The likeliest strings that beam search finds, tokens (B, T)."""
         tokens = torch.zeros(self.context.shape[:2], dtype=torch.int64, device="cpu")
         never = _numbers(forbidden)
         way = _Search(beams, tokens.shape[1], addressof(never), len(never), self.self_fed)
-        for rows, part in self._parts(_kept(self.reader)):
-            part.call("textvae_search", addressof(way), tokens[rows], beams)
+        for rows, part in self._parts(_kept(self.reader, torch.float32)):
+            part.call("textvae_search", addressof(way), tokens[rows], beams=beams)
         return tokens
 
     def path(self) -> Tensor:
         """The symbols (B, T) that a self-fed emitter reads before each step: `EOS` (0), then its own most likely ones."""
         symbols = torch.zeros(self.context.shape[:2], dtype=torch.int64, device="cpu")
-        for rows, part in self._parts(_Packed.of(self.reader)):  # in training: of weights that change with every step
+        for rows, part in self._parts(_Packed.of(self.reader, torch.float32)):  # in training: of weights that change with every step
             part.call("textvae_path", symbols.shape[1], symbols[rows])
         return symbols
 
@@ -145,7 +153,7 @@ class Walk:
         size = max(1, WIDEST // (wide * len(weights.w_context)))
         for first in range(0, len(self.context), size):
             rows = slice(first, first + size)
-            h, *c = (aligned(each[0, rows], 1).contiguous() for each in self.state)
+            h, *c = (aligned(each[0, rows], 1, dtype=weights.recurrent.dtype).contiguous() for each in self.state)
             yield rows, _Part(weights, F.linear(self.context[rows, :wide], weights.w_context), h, c[0] if c else None)
 
 
@@ -181,32 +189,32 @@ class _Packed:
     """(V, padded), -inf where no symbol is."""
 
     @classmethod
-    def of(cls, reader: Reader) -> _Packed:
-        """Pack an emitter's weights."""
+    def of(cls, reader: Reader, dtype: torch.dtype) -> _Packed:
+        """Pack an emitter's weights, to be multiplied in a dtype."""
         gates = 4 if isinstance(reader.core, nn.LSTM) else 3
         first, second, third, fourth = reader.core.all_weights[0]
-        w_ih, w_hh, b_ih, b_hh = aligned_weights((first, second, third, fourth), gates)
+        w_ih, w_hh, b_ih, b_hh = aligned_weights((first, second, third, fourth), gates, dtype)
         units, read = w_hh.shape[1], reader.embedding.embedding_dim
         outside = b_ih + b_hh
         if gates == 3:  # the bias of the candidate's product with h stays inside the reset gate
             outside[2 * units :] = b_ih[2 * units :]
         missing = -len(reader.output.weight) % SYMBOLS
-        w_out = F.pad(aligned(reader.output.weight, 1), (0, 0, 0, missing))  # (V, H)
+        w_out = F.pad(aligned(reader.output.weight, 1, dtype=dtype), (0, 0, 0, missing))  # (V, H)
         return cls(
             F.linear(reader.embedding.weight, w_ih[:, :read], outside),
             w_ih[:, read:],
-            packed_forward(gates, (w_hh,)),
+            packed_forward(gates, (w_hh,), dtype=dtype),
             b_hh[2 * units :].contiguous() if gates == 3 else None,
-            packed_forward(2, (w_out,)),
+            packed_forward(2, (w_out,), dtype=dtype),
             F.pad(reader.output.bias, (0, missing), value=-torch.inf),
         )
 
 
-_KEPT: WeakKeyDictionary[nn.Module, tuple[list[Tensor], _Packed]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[nn.Module, tuple[list[Tensor], dict[torch.dtype, _Packed]]] = WeakKeyDictionary()
 """Packed weights by their layer, and copies of the parameters they are of: a string at a time is drawn without packing anew."""
 
 
-def _kept(reader: Reader) -> _Packed:
+def _kept(reader: Reader, dtype: torch.dtype) -> _Packed:
     """An emitter's packed weights, made anew where a number of a parameter was changed.
 
     Every number is compared, a tenth of what one string takes: neither fused optimizers nor `.data` leave a trace in a version.
@@ -214,8 +222,10 @@ def _kept(reader: Reader) -> _Packed:
     parameters = [each.contiguous() for each in (reader.embedding.weight, *reader.core.all_weights[0], *reader.output.parameters())]
     known = _KEPT.get(reader.core)
     if known is None or not same(known[0], parameters):
-        known = _KEPT[reader.core] = ([each.detach().clone() for each in parameters], _Packed.of(reader))
-    return known[1]
+        known = _KEPT[reader.core] = ([each.detach().clone() for each in parameters], {})
+    if dtype not in known[1]:
+        known[1][dtype] = _Packed.of(reader, dtype)
+    return known[1][dtype]
 
 
 @final
@@ -231,8 +241,8 @@ class _Part:
     c: Tensor | None
     """(B, H) each."""
 
-    def call(self, name: str, argument: int, out: Tensor, beams: int = 1) -> None:
-        """Call one of the kernel's walks into out (B, T), full of `EOS`."""
+    def call(self, name: str, argument: int, out: Tensor, *number: int, beams: int = 1) -> None:
+        """Call one of the kernel's walks into out (B, T), full of `EOS`; one that walks in several dtypes by the bytes of a number."""
         (batch, units), symbols = self.h.shape, len(self.weights.bias)
         slots = batch * beams
         w, step = self.weights, self.context.stride(1) if self.context.shape[1] > 1 else 0
@@ -242,7 +252,7 @@ class _Part:
         )  # fmt: skip
         room, marks = self.h.new_empty(slots * (4 * units + 2 * symbols)), out.new_empty(slots * (symbols + 2) + 1)
         threads = threads_for(max(slots, FEW_ROWS) * out.shape[1] * units)
-        call_kernel(name, addressof(emitter), argument, room, marks, out, threads)
+        call_kernel(name, *number, addressof(emitter), argument, room, marks, out, threads)
 
 
 def _numbers(given: Sequence[int]) -> Array[c_int64]:

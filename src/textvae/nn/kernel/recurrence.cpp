@@ -20,6 +20,7 @@ namespace {
 template <class Real>
 struct Shape {
     using Number = Real;
+    static constexpr bool SQUARED = true;
     static constexpr index PACKED = WORD<Number>, VECTOR = LANES * PACKED;
     static constexpr index PADDING = 16 * PACKED;  // after each row of gates, so that rows do not fall on the same lines of the cache
 

@@ -146,7 +146,7 @@ inline void run_squares(const Cell& cell, index rows, index t, index row, index 
 
 // What a step's panels are multiplied with: all rows at once, some at a time.
 template <class Cell>
-constexpr bool BY_SQUARES = SQUARES && std::is_same_v<std::decay_t<decltype(*Cell::packed)>, half>;
+constexpr bool BY_SQUARES = SQUARES && Cell::SQUARED && std::is_same_v<std::decay_t<decltype(*Cell::packed)>, half>;
 
 // One step for the rows [first, end): panels of units, each in chunks of its depth, each over all rows. A cell may turn at some
 // steps and take its panels from the last to the first: what the step before has read last is then still in the second cache.

@@ -35,8 +35,12 @@ def mistake() -> str | None:
 
 def bf16_mistake() -> str | None:
     """What the kernel computes otherwise than torch in bf16; None where all agrees."""
-    with _undisturbed(), torch.enable_grad():
-        return _wrong_cell(torch.Generator().manual_seed(0), torch.bfloat16, BF16_TOLERANCE)
+    generator = torch.Generator().manual_seed(0)
+    with _undisturbed():
+        with torch.enable_grad():
+            wrong = _wrong_cell(generator, torch.bfloat16, BF16_TOLERANCE)
+        with torch.no_grad():
+            return wrong or _wrong_draw(generator)
 
 
 @contextmanager
@@ -116,15 +120,40 @@ def _bias(layer: nn.Conv1d | nn.ConvTranspose1d) -> Tensor:
 
 def _wrong_path(generator: torch.Generator) -> str | None:
     """Whether a self-fed emitter's path is another one than step by step."""
+    reader, context, state = _emitter(generator)
+    ours = generation.Walk(reader, context, state, self_fed=True).path()
+    for step in range(3):
+        logits, state = _stepped(reader, ours[:, step], context[:, step], state)
+        if not torch.equal(logits.argmax(1), ours[:, step + 1]):
+            return "its self-fed path is not torch's"
+    return None
+
+
+def _wrong_draw(generator: torch.Generator) -> str | None:
+    """Whether bf16 draws another symbol than one of the likeliest, where the others are never drawn."""
+    reader, context, state = _emitter(generator)
+    cold = generation.Choice(uniform=torch.full((3, 4), 0.5, dtype=torch.float64, device="cpu"), temperature=1e-3)
+    ours = generation.Walk(reader, context, state, self_fed=False).draw(cold, torch.bfloat16)
+    seen = torch.zeros_like(ours[:, 0])
+    for step in range(3):
+        logits, state = _stepped(reader, seen, context[:, step], state)
+        seen = ours[:, step]
+        if (logits.max(1).values - logits.gather(1, seen[:, None])[:, 0]).max() > BF16_TOLERANCE * logits.abs().max():
+            return "what it draws is not likely to torch"
+    return None
+
+
+def _emitter(generator: torch.Generator) -> tuple[generation.Reader, Tensor, tuple[Tensor, ...]]:
+    """The parts of a small emitter, a context (3, 4, 2), and the state before the first step."""
     embedding, core, output = nn.Embedding(5, 3, **LIKE), nn.LSTM(5, 20, batch_first=True, **LIKE), nn.Linear(20, 5, **LIKE)
     for part in (embedding, core, output):
         for parameter in part.parameters():
             nn.init.normal_(parameter, generator=generator)
     context = torch.randn(3, 4, 2, generator=generator, **LIKE)
-    state = tuple(torch.zeros(1, 3, 20, **LIKE) for _ in range(2))
-    ours = generation.Walk(generation.Reader(embedding, core, output), context, state, self_fed=True).path()
-    for step in range(3):
-        seen, state = core(torch.cat([embedding(ours[:, step]), context[:, step]], 1)[:, None], state)
-        if not torch.equal(output(seen[:, 0]).argmax(1), ours[:, step + 1]):
-            return "its self-fed path is not torch's"
-    return None
+    return generation.Reader(embedding, core, output), context, tuple(torch.zeros(1, 3, 20, **LIKE) for _ in range(2))
+
+
+def _stepped(reader: generation.Reader, symbols: Tensor, context: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Logits and state after a step of torch's."""
+    seen, after = reader.core(torch.cat([reader.embedding(symbols), context], 1)[:, None], state)
+    return reader.output(seen[:, 0]), after
