@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from textvae.nn.kernel import generation, layout, recurrence
 from textvae.nn.kernel.compiling import SWITCH, compiler, kernel
 from textvae.nn.recurrent import Recurrent
 
@@ -16,6 +18,12 @@ needs_kernel = pytest.mark.skipif(os.environ.get(SWITCH, "").lower() == "off" or
 """Where there is a compiler there is a kernel: one that cannot be built, or errs, fails the tests."""
 
 cells = pytest.mark.parametrize("cell", ["lstm", "gru"])
+
+
+def with_bf16(there: bool, patch: pytest.MonkeyPatch) -> None:
+    """As if the processor multiplied bf16, or did not; where it does not, the kernel computes it from fp32."""
+    for module in (recurrence, layout, generation):
+        patch.setattr(module, "kernel", lambda: dataclasses.replace(found, bf16=there) if (found := kernel()).library else found)
 
 
 def state_of(model: Recurrent, batch: int) -> tuple[Tensor, ...]:

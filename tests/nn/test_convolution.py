@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from textvae.nn.convolution import convolve, convolve_transposed
 from textvae.nn.kernel.compiling import SWITCH, kernel
 
+from .conftest import needs_kernel, with_bf16
+
 shapes = {"batch": st.integers(1, 3), "positions": st.integers(1, 9), "kernel": st.integers(1, 6), "stride": st.integers(1, 4)}
 ways = pytest.mark.parametrize("way", ["kernel", "off"])
 
@@ -68,7 +70,36 @@ def test_maps_of_any_layout_are_read(way: str, monkeypatch: pytest.MonkeyPatch) 
         torch.testing.assert_close(layer(x[:, :1].expand(-1, 6, -1)), layer(x[:, :1].repeat(1, 6, 1)))
 
 
-def test_under_autocast_torch_does_the_work() -> None:
+@needs_kernel
+@given(**shapes, channels=st.sampled_from([3, 16, 37]))
+@settings(max_examples=60, deadline=None)
+def test_in_bf16_the_kernel_is_near_float64(batch: int, positions: int, kernel: int, stride: int, channels: int) -> None:
+    """There and back; channels that fill a vector, do not, and fill two and a rest."""
+    outlet, crop = -(-positions // stride), kernel // 2
+    missing = max(0, crop + positions - ((outlet - 1) * stride + kernel))
+    down, up = (
+        nn.Conv1d(channels, 20, kernel, stride, padding=crop),
+        nn.ConvTranspose1d(20, channels, kernel, stride, output_padding=missing),
+    )
+    exact_down, exact_up = copy.deepcopy(down).double(), copy.deepcopy(up).double()
+    x = torch.randn(batch, positions, channels, requires_grad=True)
+    with pytest.MonkeyPatch.context() as patch, torch.autocast("cpu", dtype=torch.bfloat16):
+        with_bf16(True, patch)
+        between = convolve(x, down, outlet)
+        ours = [between, *gradients(convolve_transposed(between, up, positions), x, nn.ModuleList([down, up]))]
+    assert between.dtype == ours[1].dtype == torch.bfloat16
+    assert {gradient.dtype for gradient in ours[2:]} == {torch.float32}
+    z = x.detach().double().requires_grad_()
+    middle = exact_down(z.transpose(1, 2))[..., :outlet]
+    y = exact_up(middle)[..., crop : crop + positions].transpose(1, 2)
+    theirs = [middle.transpose(1, 2), *gradients(y, z, nn.ModuleList([exact_down, exact_up]))]
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.double() - other).abs().max() <= 3e-2 * other.abs().max() + 1e-6
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_under_autocast_numbers_are_bf16(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_bf16(there, monkeypatch)
     down, up = nn.Conv1d(3, 4, 3, 2, padding=1), nn.ConvTranspose1d(4, 3, 3, 2)
     x = torch.randn(2, 5, 3)
 

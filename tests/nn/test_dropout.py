@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from textvae.nn.dropout import Dropout, EluDropout
 from textvae.nn.kernel.compiling import SWITCH
 
+from .conftest import with_bf16
+
 
 @pytest.fixture(autouse=True, params=["kernel", "off"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +76,23 @@ def test_a_profiler_that_records_shapes_may_watch() -> None:
     with torch.autograd.profiler.profile(record_shapes=True):
         for _ in range(8):  # seeds of either sign
             assert Dropout(0.5)(torch.ones(5)).shape == (5,)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3])
+@pytest.mark.parametrize("shape", [(3, 5, 7), (64,), (1,)])
+def test_in_bf16_it_is_that_of_the_same_numbers_in_fp32_but_for_rounding(
+    p: float, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_bf16(True, monkeypatch)
+    x, weights = (2 * torch.randn(shape)).bfloat16(), torch.randn(shape).bfloat16()
+    for layer, whole in ((Dropout(p), torch.clone), (EluDropout(p), F.elu)):
+        given, exact = x.clone().requires_grad_(), x.float().requires_grad_()
+        y = layer(given)
+        theirs = whole(exact) * ((y != 0) | (x == 0)) / (1 - p)
+        assert y.dtype == torch.bfloat16
+        torch.testing.assert_close(y.float(), theirs, rtol=1e-2, atol=1e-3)
+        (ours,), (gradient,) = (torch.autograd.grad((z.float() * weights.float()).sum(), at) for z, at in ((y, given), (theirs, exact)))
+        torch.testing.assert_close(ours.float(), gradient, rtol=2e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from textvae.nn.kernel.processor import processor_features
 from textvae.nn.recurrent import Recurrent
 from textvae.training.engine import computes_bf16
 
-from .conftest import cells, gradients, needs_kernel, plain, state_of
+from .conftest import cells, gradients, needs_kernel, plain, state_of, with_bf16
 
 TOLERANCE = 1e-2
 """Of the largest entry: eight bits of what is multiplied and kept. (Of a single sequence 1.06e-2 was seen, of torch's own bf16 as well.)"""
@@ -134,11 +133,6 @@ def test_under_autocast_the_kernel_computes_what_torch_does(cell: str, monkeypat
     with torch.autocast("cpu", torch.bfloat16, enabled=computes_bf16()):  # torch in fp32 where it has no bf16
         torchs, _ = model(x, model.zeros(x))
     torch.testing.assert_close(output.float(), torchs.float(), rtol=2e-2, atol=2e-2)
-
-
-def with_bf16(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = dataclasses.replace(kernel(), bf16=there)
-    monkeypatch.setattr(recurrence, "kernel", lambda: found)
 
 
 @needs_kernel

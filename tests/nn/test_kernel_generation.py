@@ -5,7 +5,6 @@ In fp32; by products in bf16 nearly all strings are the same, and what is most l
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -20,6 +19,8 @@ from textvae.nn.kernel import generation
 from textvae.nn.kernel.compiling import SWITCH, kernel
 from textvae.parts import LadderSettings, LatentSettings, RecurrentDecoderSettings
 
+from .conftest import with_bf16
+
 pytestmark = pytest.mark.skipif(kernel().library is None, reason=kernel().reason)
 
 COUNT, VOCABULARY, MAX_TOKENS = 150, 37, 9
@@ -29,8 +30,7 @@ COUNT, VOCABULARY, MAX_TOKENS = 150, 37, 9
 @pytest.fixture(autouse=True)
 def products_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """fp32, whatever the processor has, or what a test asks for by `products_in`; bf16 is computed from fp32 where it is not there."""
-    bf16 = getattr(request, "param", "fp32") == "bf16"
-    monkeypatch.setattr(generation, "kernel", lambda: dataclasses.replace(kernel(), bf16=bf16))
+    with_bf16(getattr(request, "param", "fp32") == "bf16", monkeypatch)
 
 
 in_bf16 = pytest.mark.parametrize("products_in", ["bf16"], indirect=True)

@@ -13,6 +13,7 @@ from textvae.nn.kernel.layout import computes
 def convolve(x: Tensor, convolution: nn.Conv1d, outlet: int) -> Tensor:
     """x (B, S, C) convolved to (B, outlet, C'), padded by half the kernel with zeros; outlet = ceil(S / stride)."""
     kernel, stride, bias = convolution.kernel_size[0], convolution.stride[0], convolution.bias
+    x = _as_multiplied(x)
     if bias is None or convolution.padding != (kernel // 2,) or not _by_kernel(x, convolution):
         return convolution(x.transpose(1, 2))[..., :outlet].transpose(1, 2)  # (B, outlet, C')
     cut = Cut(kernel, stride, kernel // 2, x.shape[1], outlet)
@@ -22,6 +23,7 @@ def convolve(x: Tensor, convolution: nn.Conv1d, outlet: int) -> Tensor:
 def convolve_transposed(x: Tensor, convolution: nn.ConvTranspose1d, outlet: int) -> Tensor:
     """x (B, S, C) back to (B, outlet, C'): the transpose of a convolution that is padded by half the kernel; the layer pads nothing."""
     kernel, stride, bias = convolution.kernel_size[0], convolution.stride[0], convolution.bias
+    x = _as_multiplied(x)
     if bias is None or convolution.padding != (0,) or not _by_kernel(x, convolution):
         crop = kernel // 2
         return convolution(x.transpose(1, 2))[..., crop : crop + outlet].transpose(1, 2)  # (B, outlet, C')
@@ -30,7 +32,13 @@ def convolve_transposed(x: Tensor, convolution: nn.ConvTranspose1d, outlet: int)
     )  # (B, outlet, C')
 
 
+def _as_multiplied(x: Tensor) -> Tensor:
+    """x, in bf16 where autocast has asked for it: what torch would do."""
+    asked = x.device.type == "cpu" and x.dtype == torch.float32 and torch.is_autocast_enabled("cpu")
+    return x.to(torch.get_autocast_dtype("cpu")) if asked else x
+
+
 def _by_kernel(x: Tensor, layer: nn.Conv1d | nn.ConvTranspose1d) -> bool:
-    """Whether the kernel computes this layer: an ordinary one, in fp32."""
-    ordinary = layer.groups == 1 and layer.dilation == (1,) and layer.padding_mode == "zeros"
-    return ordinary and computes(x, layer.weight) and not torch.is_autocast_enabled("cpu")
+    """Whether the kernel computes this layer: an ordinary one, of fp32 weights, in fp32 or by autocast in bf16."""
+    ordinary = layer.groups == 1 and layer.dilation == (1,) and layer.padding_mode == "zeros" and layer.weight.dtype == torch.float32
+    return ordinary and computes(x) and (x.dtype == torch.float32 or torch.is_autocast_enabled("cpu"))

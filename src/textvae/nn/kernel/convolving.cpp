@@ -18,29 +18,39 @@ struct Cut {
     index width() const { return kernel * channels; }
 };
 
-void take(const Cut& cut, const float* row, float* windows) {
+template <class Number>
+void take(const Cut& cut, const Number* row, Number* windows) {
     for (index i = 0; i < cut.windows; ++i, windows += cut.width()) {
         const index before = (cut.from(i) - cut.first(i)) * cut.channels, inside = (cut.to(i) - cut.from(i)) * cut.channels;
         if (inside == 0) {
-            __builtin_memset(windows, 0, cut.width() * sizeof(float));
+            __builtin_memset(windows, 0, cut.width() * sizeof(Number));
             continue;
         }
-        __builtin_memset(windows, 0, before * sizeof(float));
-        __builtin_memcpy(windows + before, row + cut.from(i) * cut.channels, inside * sizeof(float));
-        __builtin_memset(windows + before + inside, 0, (cut.width() - before - inside) * sizeof(float));
+        __builtin_memset(windows, 0, before * sizeof(Number));
+        __builtin_memcpy(windows + before, row + cut.from(i) * cut.channels, inside * sizeof(Number));
+        __builtin_memset(windows + before + inside, 0, (cut.width() - before - inside) * sizeof(Number));
     }
 }
 
-void add(const Cut& cut, const float* windows, const float* bias, float* row) {
-    for (index position = 0; position < cut.positions; ++position)
-        if (bias)
-            __builtin_memcpy(row + position * cut.channels, bias, cut.channels * sizeof(float));
-        else
-            __builtin_memset(row + position * cut.channels, 0, cut.channels * sizeof(float));
-    for (index i = 0; i < cut.windows; ++i, windows += cut.width()) {
-        const float* from = windows + (cut.from(i) - cut.first(i)) * cut.channels;
-        float* to = row + cut.from(i) * cut.channels;
-        for (index n = 0; n < (cut.to(i) - cut.from(i)) * cut.channels; ++n) to[n] += from[n];
+// Position by position, so that sums are fp32 whatever the numbers are, and each is written once.
+template <class Number>
+void add(const Cut& cut, const Number* windows, const float* bias, Number* row) {
+    const index C = cut.channels;
+    for (index position = 0; position < cut.positions; ++position, row += C) {
+        const index reach = position + cut.crop, past = reach - cut.kernel;  // windows begin at or before the one, after the other
+        const index first = past < 0 ? 0 : past / cut.stride + 1, end = std::min(cut.windows, reach / cut.stride + 1);
+        const auto at = [&](index i) { return windows + i * cut.width() + (position - cut.first(i)) * C; };
+        index c = 0;
+        for (; c + LANES <= C; c += LANES) {
+            vec sum = bias ? load(bias + c) : vec{};
+            for (index i = first; i < end; ++i) sum += load(at(i) + c);
+            store(row + c, sum);
+        }
+        for (; c < C; ++c) {
+            float sum = bias ? bias[c] : 0.0f;
+            for (index i = first; i < end; ++i) sum += value(at(i) + c);
+            put(row + c, sum);
+        }
     }
 }
 
@@ -48,21 +58,33 @@ void add(const Cut& cut, const float* windows, const float* bias, float* row) {
 
 extern "C" {
 
+// `bytes` is the size of a number, 4 (fp32) or 2 (bf16); pointers without a type are to such numbers.
+
 // x (B, S, C) to windows (B, W, kernel * C).
-void textvae_im2col(index B, index S, index C, index W, index kernel, index stride, index crop, const float* x, float* windows,
+void textvae_im2col(index bytes, index B, index S, index C, index W, index kernel, index stride, index crop, const void* x, void* windows,
                     index threads) {
     const Cut cut{S, C, W, kernel, stride, crop};
-    share(B, threads, [&](index first, index end) {
-        for (index b = first; b < end; ++b) take(cut, x + b * S * C, windows + b * W * cut.width());
+    with_number(bytes, [&](auto number) {
+        using Number = decltype(number);
+        const auto from = static_cast<const Number*>(x);
+        const auto to = static_cast<Number*>(windows);
+        share(B, threads, [&](index first, index end) {
+            for (index b = first; b < end; ++b) take(cut, from + b * S * C, to + b * W * cut.width());
+        });
     });
 }
 
 // Windows (B, W, kernel * C) to x (B, S, C), which starts from a bias (C) where one is given.
-void textvae_col2im(index B, index S, index C, index W, index kernel, index stride, index crop, const float* windows, const float* bias,
-                    float* x, index threads) {
+void textvae_col2im(index bytes, index B, index S, index C, index W, index kernel, index stride, index crop, const void* windows,
+                    const float* bias, void* x, index threads) {
     const Cut cut{S, C, W, kernel, stride, crop};
-    share(B, threads, [&](index first, index end) {
-        for (index b = first; b < end; ++b) add(cut, windows + b * W * cut.width(), bias, x + b * S * C);
+    with_number(bytes, [&](auto number) {
+        using Number = decltype(number);
+        const auto from = static_cast<const Number*>(windows);
+        const auto to = static_cast<Number*>(x);
+        share(B, threads, [&](index first, index end) {
+            for (index b = first; b < end; ++b) add(cut, from + b * W * cut.width(), bias, to + b * S * C);
+        });
     });
 }
 

@@ -2,6 +2,8 @@
 
 Taking windows and adding them up where they overlap are each other's transpose, so one is the other's gradient: a convolution is a
 product after the first, a transposed one a product before the second. Parameters are those of `nn.Conv1d` and `nn.ConvTranspose1d`.
+
+What is multiplied is of the maps' dtype, fp32 or bf16; parameters and their gradients are fp32, and so are sums of windows.
 """
 
 from __future__ import annotations
@@ -31,14 +33,14 @@ class Cut:
         """The windows of x (B, S, C): (B * windows, kernel * C)."""
         batch, _, channels = x.shape
         windows = x.new_empty(batch * self.windows, self.kernel * channels)
-        call_kernel("textvae_im2col", *self._shape(batch, channels), x.contiguous(), windows, threads_for(windows.numel()))
+        call_kernel("textvae_im2col", x.itemsize, *self._shape(batch, channels), x.contiguous(), windows, threads_for(windows.numel()))
         return windows
 
     def added(self, windows: Tensor, bias: Tensor | None = None) -> Tensor:
         """Windows (B * windows, kernel * C) added up where they stand, to a bias (C) where there is one: (B, S, C)."""
         batch, channels = len(windows) // self.windows, windows.shape[1] // self.kernel
         x = windows.new_empty(batch, self.positions, channels)
-        call_kernel("textvae_col2im", *self._shape(batch, channels), windows, bias, x, threads_for(windows.numel()))
+        call_kernel("textvae_col2im", x.itemsize, *self._shape(batch, channels), windows, bias, x, threads_for(windows.numel()))
         return x
 
     def _shape(self, batch: int, channels: int) -> tuple[int, ...]:
@@ -46,12 +48,12 @@ class Cut:
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, cut: Cut) -> Tensor:
-    """x (B, S, C), fp32 on the CPU, by weights (C', C, kernel) and a bias (C'): (B, windows, C')."""
+    """x (B, S, C), fp32 or bf16 on the CPU, by weights (C', C, kernel) and a bias (C'): (B, windows, C')."""
     return _Convolution.apply(x, weight, bias, cut)
 
 
 def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor, cut: Cut) -> Tensor:
-    """x (B, windows, C), fp32 on the CPU, by weights (C, C', kernel) and a bias (C'): (B, S, C')."""
+    """x (B, windows, C), fp32 or bf16 on the CPU, by weights (C, C', kernel) and a bias (C'): (B, S, C')."""
     return _TransposedConvolution.apply(x, weight, bias, cut)
 
 
@@ -59,10 +61,10 @@ def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor, cut: Cut) -> Te
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, cut: Cut) -> Tensor:
-        windows, matrix = cut.taken(x), weight.transpose(1, 2).flatten(1)  # (B * W, kernel * C), (C', kernel * C)
+        windows, matrix = cut.taken(x), weight.to(x.dtype).transpose(1, 2).flatten(1)  # (B * W, kernel * C), (C', kernel * C)
         ctx.save_for_backward(windows, matrix)
         ctx.cut = cut
-        return torch.addmm(bias, windows, matrix.t()).view(len(x), cut.windows, len(matrix))  # (B, W, C')
+        return torch.addmm(bias.to(x.dtype), windows, matrix.t()).view(len(x), cut.windows, len(matrix))  # (B, W, C')
 
     @staticmethod
     @first_order
@@ -70,15 +72,15 @@ class _Convolution(torch.autograd.Function):
         windows, matrix = ctx.saved_tensors
         (to_x, to_weight, to_bias, _), dy = ctx.needs_input_grad, dy.reshape(-1, len(matrix))  # (B * W, C')
         dx = ctx.cut.added(dy @ matrix) if to_x else None
-        dweight = (dy.t() @ windows).unflatten(1, (ctx.cut.kernel, -1)).transpose(1, 2) if to_weight else None  # (C', C, kernel)
-        return dx, dweight, dy.sum(0) if to_bias else None, None
+        dweight = (dy.t() @ windows).float().unflatten(1, (ctx.cut.kernel, -1)).transpose(1, 2) if to_weight else None  # (C', C, kernel)
+        return dx, dweight, dy.sum(0, dtype=torch.float32) if to_bias else None, None
 
 
 @final
 class _TransposedConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, cut: Cut) -> Tensor:
-        flat, matrix = x.reshape(-1, len(weight)), weight.permute(2, 1, 0).flatten(0, 1)  # (B * W, C), (kernel * C', C)
+        flat, matrix = x.reshape(-1, len(weight)), weight.to(x.dtype).permute(2, 1, 0).flatten(0, 1)  # (B * W, C), (kernel * C', C)
         ctx.save_for_backward(flat, matrix)
         ctx.cut = cut
         return cut.added(flat @ matrix.t(), bias.contiguous())  # (B, S, C')
@@ -89,5 +91,7 @@ class _TransposedConvolution(torch.autograd.Function):
         flat, matrix = ctx.saved_tensors
         (to_x, to_weight, to_bias, _), dwindows = ctx.needs_input_grad, ctx.cut.taken(dy)  # (B * W, kernel * C')
         dx = (dwindows @ matrix).view(len(dy), ctx.cut.windows, matrix.shape[1]) if to_x else None
-        dweight = (dwindows.t() @ flat).unflatten(0, (ctx.cut.kernel, -1)).permute(2, 1, 0) if to_weight else None  # (C, C', kernel)
-        return dx, dweight, dy.sum((0, 1)) if to_bias else None, None
+        dweight = (
+            (dwindows.t() @ flat).float().unflatten(0, (ctx.cut.kernel, -1)).permute(2, 1, 0) if to_weight else None
+        )  # (C, C', kernel)
+        return dx, dweight, dy.sum((0, 1), dtype=torch.float32) if to_bias else None, None

@@ -1,4 +1,4 @@
-// Dropout over n numbers, fp32, alone or after an ELU, in one pass: what is kept follows from a seed and the number's place alone, so
+// Dropout over n numbers, fp32 or bf16, alone or after an ELU, in one pass: what is kept follows from a seed and the number's place alone, so
 // that no mask is stored.
 
 #include <algorithm>
@@ -24,8 +24,8 @@ struct Drops {
 };
 
 // y = scale value(i, count) where the number is kept, else 0: value says the next `count` numbers from i on, a vector of them at most.
-template <class Value>
-void drop(index n, float* y, Drops drops, index threads, const Value& value) {
+template <class Number, class Value>
+void drop(index n, Number* y, Drops drops, index threads, const Value& value) {
     const auto low = static_cast<std::uint32_t>(drops.seed);
     const auto high = static_cast<std::uint32_t>(static_cast<std::uint64_t>(drops.seed) >> 32);
     share((n + LANES - 1) / LANES, threads, [&](index first, index end) {
@@ -37,15 +37,16 @@ void drop(index n, float* y, Drops drops, index threads, const Value& value) {
             if (count == LANES)
                 store(y + i, kept);
             else
-                __builtin_memcpy(y + i, &kept, count * sizeof(float));
+                for (index lane = 0; lane < count; ++lane) put(y + i + lane, kept[lane]);
         }
     });
 }
 
-inline vec load_some(const float* from, index count) {
+template <class Number>
+vec load_some(const Number* from, index count) {
     if (count == LANES) return load(from);
     vec x{};
-    __builtin_memcpy(&x, from, count * sizeof(float));
+    for (index lane = 0; lane < count; ++lane) x[lane] = value(from + lane);
     return x;
 }
 
@@ -66,25 +67,39 @@ inline vec expm1(vec x) {
 
 extern "C" {
 
+// `bytes` is the size of a number, 4 (fp32) or 2 (bf16); pointers without a type are to such numbers.
+
 // y = drop(x); the gradient is the same of the output's gradient.
-void textvae_drop(index n, const float* x, float* y, index seed, std::uint32_t least, float scale, index threads) {
-    drop(n, y, {seed, least, scale}, threads, [&](index i, index count) { return load_some(x + i, count); });
+void textvae_drop(index bytes, index n, const void* x, void* y, index seed, std::uint32_t least, float scale, index threads) {
+    with_number(bytes, [&](auto number) {
+        using Number = decltype(number);
+        const auto from = static_cast<const Number*>(x);
+        drop(n, static_cast<Number*>(y), {seed, least, scale}, threads, [&](index i, index count) { return load_some(from + i, count); });
+    });
 }
 
 // y = drop(elu(x)).
-void textvae_drop_elu(index n, const float* x, float* y, index seed, std::uint32_t least, float scale, index threads) {
-    drop(n, y, {seed, least, scale}, threads, [&](index i, index count) {
-        const vec at = load_some(x + i, count);
-        return at > 0.0f ? at : expm1(at);
+void textvae_drop_elu(index bytes, index n, const void* x, void* y, index seed, std::uint32_t least, float scale, index threads) {
+    with_number(bytes, [&](auto number) {
+        using Number = decltype(number);
+        const auto from = static_cast<const Number*>(x);
+        drop(n, static_cast<Number*>(y), {seed, least, scale}, threads, [&](index i, index count) {
+            const vec at = load_some(from + i, count);
+            return at > 0.0f ? at : expm1(at);
+        });
     });
 }
 
 // dx = drop(dy elu'(x)).
-void textvae_drop_elu_backward(index n, const float* x, const float* dy, float* dx, index seed, std::uint32_t least, float scale,
+void textvae_drop_elu_backward(index bytes, index n, const void* x, const void* dy, void* dx, index seed, std::uint32_t least, float scale,
                                index threads) {
-    drop(n, dx, {seed, least, scale}, threads, [&](index i, index count) {
-        const vec at = load_some(x + i, count), gradient = load_some(dy + i, count);
-        return at > 0.0f ? gradient : gradient * exp(at);
+    with_number(bytes, [&](auto number) {
+        using Number = decltype(number);
+        const auto from = static_cast<const Number*>(x), given = static_cast<const Number*>(dy);
+        drop(n, static_cast<Number*>(dx), {seed, least, scale}, threads, [&](index i, index count) {
+            const vec at = load_some(from + i, count), gradient = load_some(given + i, count);
+            return at > 0.0f ? gradient : gradient * exp(at);
+        });
     });
 }
 

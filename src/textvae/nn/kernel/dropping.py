@@ -15,7 +15,7 @@ LEVELS = 1 << 32
 
 
 def drop(x: Tensor, p: float) -> Tensor:
-    """x, of any shape, with each number 0 with probability p in [0, 1), else over 1 - p (Srivastava et al. 2014)."""
+    """x, of any shape, fp32 or bf16, with each number 0 with probability p in [0, 1), else over 1 - p (Srivastava et al. 2014)."""
     return _Drop.apply(x, *_drawn(p))
 
 
@@ -62,5 +62,5 @@ def _called(name: str, *given: Tensor | float) -> Tensor:
     # Places are counted in the order of the shape, forward and backward alike.
     tensors = [tensor.contiguous() for tensor in given if isinstance(tensor, Tensor)]
     y, rest = torch.empty_like(tensors[0]), [part for part in given if not isinstance(part, Tensor)]
-    call_kernel(name, y.numel(), *tensors, y, *rest, threads_for(y.numel()))
+    call_kernel(name, y.itemsize, y.numel(), *tensors, y, *rest, threads_for(y.numel()))
     return y

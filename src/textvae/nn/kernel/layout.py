@@ -37,10 +37,10 @@ def call_kernel(name: str, *arguments: Tensor | float | None) -> None:
     getattr(library, name)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
 
 
-def computes(*tensors: Tensor) -> bool:
-    """Whether the kernel is there and reads these: fp32 on the CPU, and torch is not compiling."""
-    readable = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
-    return readable and not torch.compiler.is_compiling() and kernel().library is not None
+def computes(x: Tensor) -> bool:
+    """Whether the kernel is there and reads this: fp32 on the CPU, or bf16 where the processor multiplies it; not while torch compiles."""
+    there = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return there and ((x.dtype == torch.float32 and kernel().library is not None) or (x.dtype == torch.bfloat16 and kernel().bf16))
 
 
 def room(like: Tensor, *shape: int) -> Tensor:

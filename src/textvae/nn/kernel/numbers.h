@@ -120,6 +120,14 @@ inline void store_pair(half* to, index apart, vec first, vec second) {
     store(to, first), store(to + apart, second);
 }
 
+inline float value(const float* from) { return *from; }
+inline float value(const half* from) {
+    const std::uint32_t whole = std::uint32_t{*from} << 16;
+    float x;
+    __builtin_memcpy(&x, &whole, sizeof x);
+    return x;
+}
+
 inline void put(float* to, float x) { *to = x; }
 inline void put(half* to, float x) { *to = static_cast<half>(rounded(splat(x))[0] >> 16); }
 

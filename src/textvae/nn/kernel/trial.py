@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,22 +25,22 @@ LIKE: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
 
 def mistake() -> str | None:
     """What the kernel computes otherwise than torch in fp32; None where all agrees."""
-    generator = torch.Generator().manual_seed(0)
-    with _undisturbed():
-        with torch.enable_grad():
-            wrong = _wrong_cell(generator, torch.float32, TOLERANCE) or _wrong_dropout(generator) or _wrong_convolution(generator)
-        with torch.no_grad():
-            return wrong or _wrong_path(generator)
+    return _wrong(torch.float32, TOLERANCE, _wrong_path)
 
 
 def bf16_mistake() -> str | None:
     """What the kernel computes otherwise than torch in bf16; None where all agrees."""
+    return _wrong(torch.bfloat16, BF16_TOLERANCE, _wrong_draw)
+
+
+def _wrong(dtype: torch.dtype, tolerance: float, wrong_generation: Callable[[torch.Generator], str | None]) -> str | None:
     generator = torch.Generator().manual_seed(0)
     with _undisturbed():
         with torch.enable_grad():
-            wrong = _wrong_cell(generator, torch.bfloat16, BF16_TOLERANCE)
+            parts = (_wrong_cell, _wrong_dropout, _wrong_convolution)
+            wrong = next(filter(None, (part(generator, dtype, tolerance) for part in parts)), None)
         with torch.no_grad():
-            return wrong or _wrong_draw(generator)
+            return wrong or wrong_generation(generator)
 
 
 @contextmanager
@@ -83,34 +83,39 @@ def _with_gradients(core: nn.LSTM | nn.GRU, output: Tensor, after: tuple[Tensor,
     return [output, *after, *torch.autograd.grad(wide.square().sum(), list(core.parameters()))]
 
 
-def _wrong_dropout(generator: torch.Generator) -> str | None:
+def _wrong_dropout(generator: torch.Generator, dtype: torch.dtype, tolerance: float) -> str | None:
     """Whether something is neither dropped nor scaled, or has another gradient; alone and after an ELU."""
-    x = torch.randn(7, 9, generator=generator, **LIKE).requires_grad_()
-    for dropped, whole in ((dropping.drop(x, 0.4), x), (dropping.drop_elu(x, 0.4), nn.functional.elu(x))):
+    x = torch.randn(7, 9, generator=generator, **LIKE).to(dtype).requires_grad_()
+    exact = x.detach().float().requires_grad_()
+    for dropped, whole in ((dropping.drop(x, 0.4), exact), (dropping.drop_elu(x, 0.4), nn.functional.elu(exact))):
         kept = (dropped != 0) / 0.6
-        (ours,), (theirs,) = (torch.autograd.grad(y.square().sum(), x) for y in (dropped, whole * kept))
-        if not (_agree(dropped, whole * kept) and _agree(ours, theirs) and 0 < int(kept.count_nonzero()) < x.numel()):
+        (ours,) = torch.autograd.grad(dropped.float().square().sum(), x)
+        (theirs,) = torch.autograd.grad((whole * kept).square().sum(), exact)
+        near = _agree(dropped, whole * kept, tolerance) and _agree(ours, theirs, tolerance)
+        if not (near and 0 < int(kept.count_nonzero()) < x.numel()):
             return "its dropout is not torch's"
     return None
 
 
-def _wrong_convolution(generator: torch.Generator) -> str | None:
-    """Whether a convolution or a transposed one is off torch's, or a gradient of them."""
-    down, up = nn.Conv1d(3, 4, 3, 2, padding=1, **LIKE), nn.ConvTranspose1d(4, 3, 3, 2, **LIKE)
+def _wrong_convolution(generator: torch.Generator, dtype: torch.dtype, tolerance: float) -> str | None:
+    """Whether a convolution or a transposed one is off torch's, or a gradient of them; of more channels than a vector holds."""
+    down, up = nn.Conv1d(19, 4, 3, 2, padding=1, **LIKE), nn.ConvTranspose1d(4, 19, 3, 2, **LIKE)
     cut = convolving.Cut(kernel=3, stride=2, crop=1, positions=5, windows=3)
     for parameter in (*down.parameters(), *up.parameters()):
         nn.init.normal_(parameter, generator=generator)
-    x = torch.randn(2, 5, 3, generator=generator, **LIKE).requires_grad_()
-    given = [x, *down.parameters(), *up.parameters()]
+    x = torch.randn(2, 5, 19, generator=generator, **LIKE).to(dtype).requires_grad_()
+    exact, weights = x.detach().float().requires_grad_(), [*down.parameters(), *up.parameters()]
     between = convolving.convolve(x, down.weight, _bias(down), cut)
     ours = convolving.convolve_transposed(between, up.weight, _bias(up), cut)
-    theirs = up(down(x.transpose(1, 2)))[..., 1:6].transpose(1, 2)
-    found, exact = ([y, *torch.autograd.grad(y.square().sum(), given)] for y in (ours, theirs))
-    return None if all(map(_agree, found, exact)) else "its convolution is not torch's"
+    theirs = up(down(exact.transpose(1, 2)))[..., 1:6].transpose(1, 2)
+    found = [ours, *torch.autograd.grad(ours.float().square().sum(), [x, *weights])]
+    expected = [theirs, *torch.autograd.grad(theirs.square().sum(), [exact, *weights])]
+    agree = all(_agree(one, other, tolerance) for one, other in zip(found, expected, strict=True))
+    return None if agree else "its convolution is not torch's"
 
 
-def _agree(ours: Tensor, theirs: Tensor) -> bool:
-    return torch.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE * max(1.0, float(theirs.detach().abs().max())))
+def _agree(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
+    return torch.allclose(ours.float(), theirs, rtol=tolerance, atol=tolerance * max(1.0, float(theirs.detach().abs().max())))
 
 
 def _bias(layer: nn.Conv1d | nn.ConvTranspose1d) -> Tensor:
@@ -132,13 +137,14 @@ def _wrong_path(generator: torch.Generator) -> str | None:
 def _wrong_draw(generator: torch.Generator) -> str | None:
     """Whether bf16 draws another symbol than one of the likeliest, where the others are never drawn."""
     reader, context, state = _emitter(generator)
-    cold = generation.Choice(uniform=torch.full((3, 4), 0.5, dtype=torch.float64, device="cpu"), temperature=1e-3)
+    uniform = torch.full((3, 4), 0.5, dtype=torch.float64, device="cpu")
+    cold = generation.Choice(forbidden=(0,), uniform=uniform, temperature=1e-3)  # no row ends early
     ours = generation.Walk(reader, context, state, self_fed=False).draw(cold, torch.bfloat16)
     seen = torch.zeros_like(ours[:, 0])
     for step in range(3):
         logits, state = _stepped(reader, seen, context[:, step], state)
         seen = ours[:, step]
-        if (logits.max(1).values - logits.gather(1, seen[:, None])[:, 0]).max() > BF16_TOLERANCE * logits.abs().max():
+        if (logits[:, 1:].max(1).values - logits.gather(1, seen[:, None])[:, 0]).max() > BF16_TOLERANCE * logits.abs().max():
             return "what it draws is not likely to torch"
     return None
 
