@@ -6,7 +6,8 @@ Every row of the study trains at its own sizes, on random tokens of its corpus's
 backward, clipping, optimizer. `without_kernel` is the same step with TEXTVAE_KERNEL=off, and `ratio` is its time over ours. The
 yardstick `nn.LSTM` is forward and backward of one layer of the row's decoder width (256 for `cnn`, which has none) on the same
 batch and steps. `Gop` are the operations of the step's products, `GF/s` how many of them are done a second. All sides alternate,
-round by round in one process, after a warm-up; figures are medians over rounds.
+round by round in one process, after a warm-up; figures are medians over rounds. Where the processor multiplies bf16, the step stands
+there in bf16 too (`bf16_ms`, `over_fp32`; `bf16_ratio` as `ratio`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from frame import Side, alternate, arguments, gflops, parsed, ratio, report, square_product, without_kernel
+from frame import Side, Timing, alternate, arguments, gflops, parsed, ratio, report, square_product, without_kernel
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from textvae.architectures import find_architecture
+from textvae.nn.kernel.compiling import kernel
 from textvae.presets import preset_names
 from textvae.settings import RunSettings, resolve
 from textvae.training.adam import optimizer_for
@@ -28,8 +30,8 @@ SHAPES = {"toy": (12, 17), "tweets": (84, 32)}
 """V and T_max of the study's two corpora."""
 
 
-def training_step(settings: RunSettings, vocabulary: int, positions: int) -> tuple[Side, int]:
-    """One whole step of a row on a full batch, and the characters in it."""
+def training_step(settings: RunSettings, vocabulary: int, positions: int, mixed: bool = False) -> tuple[Side, int]:
+    """One whole step of a row on a full batch, in fp32 or by autocast in bf16, and the characters in it."""
     torch.manual_seed(0)
     model = find_architecture(settings.architecture).build(settings.model, vocabulary, positions)
     optimizer = optimizer_for(model, settings.training)
@@ -37,7 +39,8 @@ def training_step(settings: RunSettings, vocabulary: int, positions: int) -> tup
     tokens[:, -1] = 0
 
     def step() -> None:
-        loss = loss_of(model(tokens), 1.0, settings.objective)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = loss_of(model(tokens), 1.0, settings.objective)
         loss.backward()
         if settings.training.clip:
             nn.utils.clip_grad_norm_(model.parameters(), settings.training.clip)
@@ -81,7 +84,9 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     settings, (vocabulary, positions) = resolve(name), SHAPES[name.split("/")[1]]
     step, characters = training_step(settings, vocabulary, positions)
     layer = plain_lstm_step(yardstick_width(settings), settings.training.batch, positions)
-    ours, torchs, plain, product = alternate([step, without_kernel(step), layer, square_product()], rounds)
+    mixed, _ = training_step(settings, vocabulary, positions, mixed=True)
+    fast = [mixed, without_kernel(mixed)] if kernel().bf16 else []
+    ours, torchs, plain, product, *in_bf16 = alternate([step, without_kernel(step), layer, square_product(), *fast], rounds)
     gigas = operations(settings, vocabulary, positions) / 1e9
     return {
         "preset": name,
@@ -94,7 +99,16 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
         "step/nn.LSTM": round(ours.median / plain.median, 2),
         "GF/s": round(gigas / ours.median, 1),
         "GEMM_GF/s": gflops(product),
+        **_in_bf16(ours, *in_bf16),
     }
+
+
+def _in_bf16(single: Timing, *mixed: Timing) -> dict[str, Any]:
+    """Where the processor multiplies bf16: the same step in it, how much faster than in fp32, and than without the kernel."""
+    if not mixed:
+        return {}
+    ours, torchs = mixed
+    return {"bf16_ms": ours.ms, "over_fp32": ratio(single, ours)["ratio"], "bf16_ratio": ratio(torchs, ours)["ratio"]}
 
 
 def main() -> None:
