@@ -84,8 +84,8 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     settings, (vocabulary, positions) = resolve(name), SHAPES[name.split("/")[1]]
     step, characters = training_step(settings, vocabulary, positions)
     layer = plain_lstm_step(yardstick_width(settings), settings.training.batch, positions)
-    mixed, _ = training_step(settings, vocabulary, positions, mixed=True)
-    fast = [mixed, without_kernel(mixed)] if kernel().bf16 else []
+    mixed = [training_step(settings, vocabulary, positions, mixed=True)[0]] if kernel().bf16 else []
+    fast = [*mixed, *map(without_kernel, mixed)]
     ours, torchs, plain, product, *in_bf16 = alternate([step, without_kernel(step), layer, square_product(), *fast], rounds)
     gigas = operations(settings, vocabulary, positions) / 1e9
     return {

@@ -100,6 +100,13 @@ def assert_alike(one: np.ndarray, other: np.ndarray) -> None:
     assert (one[:, :width] == other[:, :width]).all(1).mean() > 0.98  # but for rounding
 
 
+@pytest.fixture
+def drawn_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the processor beside the GPU is faster in."""
+    monkeypatch.setattr("textvae.nn.kernel.generation.multiplies_bf16_faster", lambda: False)
+
+
+@pytest.mark.usefixtures("drawn_in_fp32")
 @pytest.mark.parametrize("architecture", ["rnn", "cnn", "hybrid", "ladder-cnn", "lm"])
 def test_strings_are_those_of_the_processor_and_follow_the_weights(architecture: str) -> None:
     here, there = on_the_gpu(architecture)

@@ -24,6 +24,7 @@ def with_bf16(there: bool, patch: pytest.MonkeyPatch) -> None:
     """As if the processor multiplied bf16, or did not; where it does not, the kernel computes it from fp32."""
     for module in (recurrence, layout, generation):
         patch.setattr(module, "kernel", lambda: dataclasses.replace(found, bf16=there) if (found := kernel()).library else found)
+    patch.setattr(generation, "multiplies_bf16_faster", lambda: there)
 
 
 def state_of(model: Recurrent, batch: int) -> tuple[Tensor, ...]:

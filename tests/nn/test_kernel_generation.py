@@ -123,7 +123,14 @@ def test_strings_drawn_in_bf16_are_nearly_those_of_fp32(kind: str, cell: str, mo
 
 
 @in_bf16
-@pytest.mark.parametrize(("feeding", "sampling"), [("teacher", None), ("teacher", Sampling(temperature=0)), ("self", Sampling())])
+@pytest.mark.parametrize(
+    ("feeding", "sampling"),
+    [
+        ("teacher", None),
+        ("self", Sampling()),
+        *(("teacher", Sampling(**told)) for told in ({"temperature": 0}, {"temperature": 0.1}, {"top_k": 1}, {"top_p": 0.1})),
+    ],
+)
 def test_what_is_most_likely_is_told_in_fp32(feeding: str, sampling: Sampling | None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_same_strings(*both(model_of(feeding=feeding), sampling, monkeypatch))
 

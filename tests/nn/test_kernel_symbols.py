@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 import pytest
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from textvae.nn.kernel import recurrence
+from textvae.nn.kernel.cells import State
 from textvae.nn.kernel.compiling import SWITCH
-from textvae.nn.recurrent import Recurrent, State
+from textvae.nn.recurrent import Recurrent
 
-from .conftest import cells, gradients, needs_kernel, plain, state_of
+from .conftest import cells, gradients, needs_kernel, plain, state_of, with_bf16
 
 TOLERANCES = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
 """Of the largest entry, as of layers that read numbers."""
@@ -38,11 +39,11 @@ class Reading:
         given = [self.context] if self.context.shape[2] else []
         return [*given, *self.state, *chain(self.embedding.parameters(), self.layer.parameters())]
 
-    def expanded(self) -> Tensor:
-        return self.context.expand(-1, self.symbols.shape[1], -1)
+    def expanded(self, dtype: torch.dtype | None = None) -> Tensor:
+        return self.context.to(dtype).expand(-1, self.symbols.shape[1], -1)
 
     def read(self, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        context = self.expanded() if dtype == torch.float32 else self.expanded().to(dtype)
+        context = self.expanded(dtype)
         output, after = recurrence.read(self.layer.core, self.symbols, self.embedding.weight, context, self.state)
         assert output.dtype == dtype
         return [output, *after]
@@ -121,6 +122,66 @@ def test_threads_change_nothing(cell: str) -> None:
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-5)
+
+
+@needs_kernel
+@cells
+@pytest.mark.parametrize("same", [False, True])
+def test_under_autocast_they_are_read_in_bf16(cell: str, same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_bf16(True, monkeypatch)
+    reading = Reading(cell, 16, 6, 5, 4, 3, 64, same)
+    with torch.autocast("cpu", torch.bfloat16):
+        given = reading.symbols, reading.embedding.weight, reading.expanded(), reading.state
+        assert recurrence.reads(reading.layer.core, *given)
+        output, after = reading.layer.read(*given)
+    assert output.dtype == torch.bfloat16
+    theirs, exact = reading.exact()
+    ours, weights = [output, *after], [torch.randn_like(part) for part in theirs]
+    found = gradients(ours, weights, reading.parameters())
+    assert {gradient.dtype for gradient in found} == {torch.float32}
+    assert_near([*ours, *found], [*theirs, *gradients(theirs, weights, exact)], torch.bfloat16)
+
+
+@needs_kernel
+@cells
+@pytest.mark.parametrize("part", ["context", "embedding"])
+def test_a_gradient_may_be_asked_for_alone(cell: str, part: str) -> None:
+    reading = Reading(cell, 8, 6, 5, 4, 3, 64, True)
+    for parameter in reading.parameters():
+        parameter.requires_grad_(False)
+    wanted = reading.context if part == "context" else reading.embedding.weight
+    wanted.requires_grad_(True)
+    theirs, exact = reading.exact()
+    place = next(i for i, parameter in enumerate(reading.parameters()) if parameter is wanted)
+    (found,) = torch.autograd.grad(reading.read()[0].sum(), wanted)
+    assert_near([found], torch.autograd.grad(theirs[0].sum(), exact[place]), torch.float32)
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda symbols: symbols.int(),
+        lambda symbols: symbols[:1, :1].expand(8, 12),
+        lambda symbols: torch.cat([symbols, symbols], 1)[:, ::2],
+        lambda symbols: symbols.t().contiguous().t(),
+    ],
+    ids=["int32", "one symbol", "every other", "the other order"],
+)
+def test_symbols_in_any_memory_are_read_as_they_stand(changed: Callable[[Tensor], Tensor]) -> None:
+    reading = Reading("lstm", 8, 12, 5, 4, 3, 48, False)
+    reading.symbols = changed(reading.symbols)
+    assert recurrence.reads(reading.layer.core, reading.symbols, reading.embedding.weight, reading.expanded(), reading.state)
+    assert_near(reading.read(), reading.exact()[0], torch.float32)
+
+
+@needs_kernel
+def test_a_context_of_other_steps_is_refused() -> None:
+    reading = Reading("lstm", 8, 12, 5, 4, 3, 48, False)
+    for symbols in (reading.symbols[:1], reading.symbols[:, 1:]):
+        assert not recurrence.reads(reading.layer.core, symbols, reading.embedding.weight, reading.expanded(), reading.state)
+        with pytest.raises(ValueError, match="its first two sizes are to be theirs"):
+            recurrence.read(reading.layer.core, symbols, reading.embedding.weight, reading.expanded(), reading.state)
 
 
 @needs_kernel

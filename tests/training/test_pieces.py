@@ -19,10 +19,11 @@ from textvae.config import TrainingSettings
 from textvae.data.batches import BucketedBatches
 from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError, RunError
+from textvae.nn.kernel.processor import multiplies_bf16_faster
 from textvae.storage import append_line, write_atomically, write_json
 from textvae.training.adam import Adam
 from textvae.training.averages import WeightAverage
-from textvae.training.engine import chosen_device, chosen_precision, computes_bf16, gains_by_bf16, launch
+from textvae.training.engine import chosen_device, chosen_precision, computes_bf16, launch
 from textvae.training.feed import Feed
 from textvae.training.interrupt import StopRequest
 from textvae.training.metrics import MetricsLog
@@ -202,10 +203,10 @@ def test_bf16_is_chosen_where_the_processor_gains_by_it(
 ) -> None:
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: avx512)
-    monkeypatch.setattr("textvae.training.engine.processor", lambda: name)
-    gains_by_bf16.cache_clear()
+    monkeypatch.setattr("textvae.nn.kernel.processor.processor", lambda: name)
+    multiplies_bf16_faster.cache_clear()
     assert chosen_precision(TrainingSettings(), "cpu") == precision
-    gains_by_bf16.cache_clear()
+    multiplies_bf16_faster.cache_clear()
 
 
 def test_a_processor_without_bf16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ class RecurrentCore(nn.Module):
         return logits[:, 0], replace(state, position=state.position + 1, recurrent=recurrent)
 
     def walk(self, context: Tensor, z: Tensor, self_fed: bool) -> Walk | None:
-        """All steps by the compiled kernel, where it is there and this is one layer in fp32 on the CPU.
+        """All steps by the compiled kernel, where it is there and this is one layer of fp32 weights on the CPU.
 
         None where it is not, or in training with dropout, of symbols and outputs.
         """

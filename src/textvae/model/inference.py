@@ -32,7 +32,7 @@ def lines_held(model: LatentTextModel) -> int:
 
 @contextmanager
 def inference(model: LatentTextModel) -> Iterator[None]:
-    """Evaluation mode, no gradients and fp32 inside; the model's own mode again afterwards."""
+    """Evaluation mode, no gradients and fp32 inside (what is drawn at random apart); the model's own mode again afterwards."""
     was_training = model.training
     if was_training:  # walking all modules costs as much as some steps of generation
         model.eval()

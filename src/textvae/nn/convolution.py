@@ -41,4 +41,5 @@ def _as_multiplied(x: Tensor) -> Tensor:
 def _by_kernel(x: Tensor, layer: nn.Conv1d | nn.ConvTranspose1d) -> bool:
     """Whether the kernel computes this layer: an ordinary one, of fp32 weights, in fp32 or by autocast in bf16."""
     ordinary = layer.groups == 1 and layer.dilation == (1,) and layer.padding_mode == "zeros" and layer.weight.dtype == torch.float32
-    return ordinary and computes(x) and (x.dtype == torch.float32 or torch.is_autocast_enabled("cpu"))
+    mixed = torch.is_autocast_enabled("cpu")
+    return ordinary and computes(x) and x.dtype == (torch.get_autocast_dtype("cpu") if mixed else torch.float32)

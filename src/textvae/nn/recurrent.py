@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from textvae.config import CellName
 from textvae.nn.kernel import recurrence
-
-State = tuple[Tensor, ...]
-"""The state of a recurrent stack: (h, c) for an LSTM, (h,) for a GRU; each (layers, B, H)."""
+from textvae.nn.kernel.cells import State
 
 
 @final

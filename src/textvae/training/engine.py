@@ -18,7 +18,7 @@ from torch import Tensor, distributed, nn
 from textvae.config import TrainingSettings, require
 from textvae.errors import ConfigError
 from textvae.nn.arithmetic import all_bits
-from textvae.nn.kernel.processor import processor
+from textvae.nn.kernel.processor import multiplies_bf16_faster
 from textvae.training.adam import Adam
 
 
@@ -48,13 +48,9 @@ def chosen_precision(settings: TrainingSettings, device: str) -> str:
     return "bf16-mixed" if gains_by_bf16() else "32-true"
 
 
-@cache
 def gains_by_bf16() -> bool:
-    """Whether this machine's processor multiplies bf16 faster than fp32: by matrix registers (AMX), or by AVX512-BF16 if it is not Intel's.
-
-    (Without AMX an Intel Xeon took as long as in fp32 or longer, in the kernel as in torch: docs/performance.md.)
-    """
-    return torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and "Intel" not in processor())
+    """Whether this machine's processor multiplies bf16 faster than fp32, by matrix registers (AMX) or by vectors."""
+    return torch.cpu._is_amx_tile_supported() or multiplies_bf16_faster()
 
 
 @cache

@@ -38,25 +38,29 @@ STEP_ROWS = 256
 """Sequences from which on packing the weights pays for a single step."""
 
 
+State = tuple[Tensor, ...]
+"""The state of a recurrent stack: (h, c) for an LSTM, (h,) for a GRU; each (layers, B, H)."""
+
+
 @final
 @dataclass(frozen=True)
 class Added:
-    """What is added to the gates before each step's product; of an LSTM in the order i, f, g, o, of a GRU r, z, n. Of G * H, fp32."""
+    """What is added to the gates before each step's product; of an LSTM in the order i, f, g, o, of a GRU r, z, n. Of G * H, fp32.
 
-    table: Tensor | None = None
+    Where numbers are multiplied in bf16 it is rounded to bf16 too: a table lies in the cache beside the weights.
+    """
+
+    table: Tensor
     """What each symbol adds, (V, G * H)."""
 
-    symbols: Tensor | None = None
-    """Which of them does, (B, T), int64, each below V; where there is a table."""
+    symbols: Tensor
+    """Which of them does, (B, T), whole numbers, each below V."""
 
     fixed: Tensor | None = None
     """What a sequence adds at every step, (B, G * H)."""
 
 
-NOTHING = Added()
-
-
-def lstm(x: Tensor, h: Tensor, c: Tensor, weights: Weights, added: Added = NOTHING) -> tuple[Tensor, Tensor, Tensor]:
+def lstm(x: Tensor, h: Tensor, c: Tensor, weights: Weights, added: Added | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Read x (B, T, C), fp32 or bf16, from h and c, each (B, H): the outputs (B, T, H) and the last h, as x is, and c, fp32. On the CPU.
 
     The outputs are a view of what backward reads: not contiguous, and not to be written to.
@@ -75,7 +79,7 @@ def lstm(x: Tensor, h: Tensor, c: Tensor, weights: Weights, added: Added = NOTHI
     return output[..., :units], last_h[:, :units], last_c[:, :units]
 
 
-def gru(x: Tensor, h: Tensor, weights: Weights, added: Added = NOTHING) -> tuple[Tensor, Tensor]:
+def gru(x: Tensor, h: Tensor, weights: Weights, added: Added | None = None) -> tuple[Tensor, Tensor]:
     """Read x (B, T, C), fp32 or bf16, from h (B, H): the outputs (B, T, H) and the last h, as x is. On the CPU. The outputs as `lstm`'s."""
     units = h.shape[1]
     inputs = (x, aligned(h.float(), 1, dtype=x.dtype), *aligned_weights(weights, 3, x.dtype), *_added(added, 3, x.dtype))
@@ -161,10 +165,9 @@ def _lstm_forward(
     table: Tensor | None, symbols: Tensor | None, fixed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:  # fmt: skip
     """Outputs (B, T, H), last h and c (B, H), and what backward needs where it is to be kept."""
-    (batch, positions, inputs), units, bare = x.shape, h.shape[1], table is None and fixed is None
+    (batch, positions, inputs), units = x.shape, h.shape[1]
     rows, gates, packed, sums = rows_of(x, h, bias is not None), gates_of(x, units, keep), None, None
-    if bare and is_step(x) and x.dtype == torch.float32:
-        assert bias is not None
+    if bias is not None and is_step(x) and x.dtype == torch.float32:
         sums = sums_of(x, units)
         torch.addmm(bias, x[:, 0], w_ih.t(), out=sums[:, : 4 * units]).addmm_(h, w_hh.t())
     else:
@@ -224,10 +227,13 @@ def _seen(rows: Tensor, columns: int) -> Tensor:
     return rows[:-1].view(-1, rows.shape[2])[:, : whole_lines(columns, rows.dtype)]
 
 
-def _added(added: Added, gates: int, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """A table and what is fixed, of padded gates, and between them the symbols as the kernel reads them, (T * B)."""
-    table, fixed = (None if part is None else aligned(part, gates, -1, dtype) for part in (added.table, added.fixed))
-    return table, None if added.symbols is None else added.symbols.t().flatten(), fixed
+def _added(added: Added | None, gates: int, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """A table and what is fixed, of padded gates, and between them the symbols as the kernel reads them, (T * B), int64."""
+    if added is None:
+        return None, None, None
+    fixed = None if added.fixed is None else aligned(added.fixed, gates, -1, dtype)
+    symbols = added.symbols.t().to(torch.int64).contiguous().flatten()
+    return aligned(added.table, gates, -1, dtype), symbols, fixed
 
 
 def _packed(added: Tensor | None, dtype: torch.dtype, blocks: bool = False) -> Tensor | None:
@@ -241,19 +247,13 @@ def _sums(
     dgates: Tensor, table: Tensor | None, symbols: Tensor | None, fixed: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
     """Gradients of a table and of what is fixed, (rows, columns), fp32, from those of the gates, (T * B, columns)."""
-    of_symbol = None if table is None or symbols is None else _sum_by(symbols, dgates, len(table))
-    if fixed is None:
-        return of_symbol, None
-    sequence = torch.arange(len(fixed), device="cpu").repeat(len(dgates) // len(fixed))
-    return of_symbol, _sum_by(sequence, dgates, len(fixed))
-
-
-def _sum_by(symbols: Tensor, given: Tensor, count: int) -> Tensor:
-    """The sum of the rows of `given` (rows, columns) of each symbol, (count, columns), fp32."""
-    (rows, columns), threads = given.shape, threads_for(given.numel())
-    sums = given.new_empty(count, columns, dtype=torch.float32)
-    call_kernel("textvae_sum_by_symbol", given.itemsize, rows, columns, given, given.stride(0), symbols, count, sums, threads)
-    return sums
+    of_symbol = None
+    if table is not None and symbols is not None:
+        (rows, columns), threads = dgates.shape, threads_for(dgates.numel())
+        of_symbol = dgates.new_empty(len(table), columns, dtype=torch.float32)
+        given = dgates, dgates.stride(0), symbols, len(table)
+        call_kernel("textvae_sum_by_symbol", dgates.itemsize, rows, columns, *given, of_symbol, threads)
+    return of_symbol, None if fixed is None else dgates.unflatten(0, (-1, len(fixed))).sum(0, dtype=torch.float32)
 
 
 def _is_graded(inputs: tuple[Tensor | None, ...]) -> bool:

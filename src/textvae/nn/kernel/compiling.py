@@ -48,7 +48,7 @@ SIGNATURES = {
     "textvae_drop_elu_backward": (_I, _I, _P, _P, _P, _I, c_uint32, c_float, _I),
     "textvae_im2col": (_I, _I, _I, _I, _I, _I, _I, _I, _P, _P, _I),
     "textvae_col2im": (_I, _I, _I, _I, _I, _I, _I, _I, _P, _P, _P, _I),
-    "textvae_generate": (_I, _P, _P, _P, _P, _P, _I),
+    "textvae_generate": (_P, _P, _P, _P, _P, _I),
     "textvae_path": (_P, _I, _P, _P, _P, _I),
     "textvae_search": (_P, _P, _P, _P, _P, _I),
 }
@@ -63,7 +63,7 @@ class Kernel:
     reason: str
     path: Path | None = None
     bf16: bool = False
-    """Whether the processor multiplies bf16, so that the kernel is used under autocast too."""
+    """Whether the processor multiplies bf16, so that the kernel computes in it too: under autocast, and what is drawn."""
 
 
 def kernel() -> Kernel:

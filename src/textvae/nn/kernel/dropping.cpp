@@ -1,5 +1,5 @@
-// Dropout over n numbers, fp32 or bf16, alone or after an ELU, in one pass: what is kept follows from a seed and the number's place alone, so
-// that no mask is stored.
+// Dropout over n numbers, fp32 or bf16, alone or after an ELU, in one pass: what is kept follows from a seed and the number's place
+// alone, so that no mask is stored.
 
 #include <algorithm>
 

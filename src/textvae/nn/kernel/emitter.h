@@ -24,6 +24,7 @@ constexpr float NEVER = -std::numeric_limits<float>::infinity();
 
 // An emitter and where it starts from, as the caller fills it in.
 struct Emitter {
+    index bytes;                       // of a number: 4, or 2
     index B, H, V;                     // slots, units, symbols
     const float* table;                // (symbols, G * H), biases included
     const float* context;              // of row b at step t: G * H numbers at b * context_row + t * context_step

@@ -125,18 +125,18 @@ void over_rows(const Network<Number>& net, index threads, const Walk& walk) {
 
 extern "C" {
 
-// Fill tokens (B, T), given full of end symbols, with a sequence a row: of an Emitter whose numbers have so many bytes, as a Choice says, in
-// memory as Network says.
-void textvae_generate(std::int64_t bytes, const void* emitter, const void* choice, float* room, std::int64_t* marks, std::int64_t* tokens,
+// Fill tokens (B, T), given full of end symbols, with a sequence a row: of an Emitter, as a Choice says, in memory as Network says.
+void textvae_generate(const void* emitter, const void* choice, float* room, std::int64_t* marks, std::int64_t* tokens,
                       std::int64_t threads) {
+    const Emitter& given = *static_cast<const Emitter*>(emitter);
     const Choice& way = *static_cast<const Choice*>(choice);
-    with_number(bytes, [&](auto number) {
-        const Network<decltype(number)> net(*static_cast<const Emitter*>(emitter), room, marks);
+    with_number(given.bytes, [&](auto number) {
+        const Network<decltype(number)> net(given, room, marks);
         over_rows(net, threads, [&](index first, index end, Team team) { generate(net, way, first, end, tokens, team); });
     });
 }
 
-// Fill symbols (B, T), given with an end symbol first in each row, with those that a self-fed Emitter reads, whatever is emitted.
+// Fill symbols (B, T), given with an end symbol first in each row, with those that a self-fed Emitter in fp32 reads, whatever is emitted.
 void textvae_path(const void* emitter, std::int64_t steps, float* room, std::int64_t* marks, std::int64_t* symbols, std::int64_t threads) {
     const Network<float> net(*static_cast<const Emitter*>(emitter), room, marks);
     over_rows(net, threads, [&](index first, index end, Team team) { walk_path(net, steps, first, end, symbols, team); });

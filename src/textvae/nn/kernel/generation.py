@@ -4,8 +4,8 @@ What symbols add to the gates is a table (V, G * H), kept until a weight changes
 steps, or one row where the context is the same at every step. What is left of a step is a product of h, the cell, the logits and
 the choice.
 
-Where the processor multiplies bf16, symbols are drawn at random by products in bf16, summed in fp32, as training on it has them: twice as
-fast, and the strings are as likely (`docs/performance.md`). What is most likely, and what a self-fed emitter reads, is told in fp32.
+Where the processor's vectors are faster in bf16, symbols are drawn at random by products in bf16, summed in fp32. What is most likely, or
+nearly so, and what a self-fed emitter reads, is told in fp32.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from torch import Tensor, nn
 
 from textvae.nn.kernel.compiling import kernel
 from textvae.nn.kernel.layout import aligned, aligned_weights, call_kernel, packed_forward, same, threads_for
+from textvae.nn.kernel.processor import multiplies_bf16_faster
 
 WIDEST = 1 << 24
 """Numbers that a projected context may hold; longer batches are generated part by part."""
 
 SYMBOLS = 32
 """What the symbols are padded to a multiple of: two of the kernel's widest vectors."""
+
+LEAST_SPREAD = 0.5
+"""Temperature and nucleus from which on bf16's rounding is far below what is left to chance."""
 
 FEW_ROWS = 8
 """Sequences that take as long as one does: it waits for the weights, not for the products."""
@@ -62,7 +66,7 @@ class _Emitter(Structure):
     """`Emitter` of emitter.h."""
 
     _fields_ = [
-        *((name, c_int64) for name in ("slots", "units", "symbols")),
+        *((name, c_int64) for name in ("bytes", "slots", "units", "symbols")),
         *((name, c_void_p) for name in ("table", "context")),
         *((name, c_int64) for name in ("context_row", "context_step")),
         *((name, c_void_p) for name in ("recurrent", "candidate", "output", "bias", "h", "c")),
@@ -122,13 +126,14 @@ class Walk:
                 _at(uniform), tokens.shape[1], choice.temperature, choice.top_k or 0, choice.top_p or 1.0,
                 addressof(forbidden), len(forbidden), self.self_fed,
             )  # fmt: skip
-            part.call("textvae_generate", addressof(way), tokens[rows], part.weights.recurrent.itemsize)
+            part.call("textvae_generate", addressof(way), tokens[rows])
         return tokens
 
     def products_in(self, choice: Choice) -> torch.dtype:
-        """bf16 where the processor has it and symbols are drawn at random; what is most likely is told in fp32."""
-        random = choice.uniform is not None and choice.temperature > 0 and not self.self_fed
-        return torch.bfloat16 if random and kernel().bf16 else torch.float32
+        """bf16 where the processor is faster by it and symbols are left to chance; fp32 where they are, or nearly are, the most likely."""
+        spread = choice.temperature >= LEAST_SPREAD and choice.top_k != 1 and (choice.top_p or 1.0) >= LEAST_SPREAD
+        random = choice.uniform is not None and spread and not self.self_fed
+        return torch.bfloat16 if random and kernel().bf16 and multiplies_bf16_faster() else torch.float32
 
     def search(self, beams: int, forbidden: Sequence[int]) -> Tensor:
         """The likeliest strings that beam search finds, tokens (B, T)."""
@@ -136,7 +141,7 @@ class Walk:
         never = _numbers(forbidden)
         way = _Search(beams, tokens.shape[1], addressof(never), len(never), self.self_fed)
         for rows, part in self._parts(_kept(self.reader, torch.float32)):
-            part.call("textvae_search", addressof(way), tokens[rows], beams=beams)
+            part.call("textvae_search", addressof(way), tokens[rows], beams)
         return tokens
 
     def path(self) -> Tensor:
@@ -241,18 +246,18 @@ class _Part:
     c: Tensor | None
     """(B, H) each."""
 
-    def call(self, name: str, argument: int, out: Tensor, *number: int, beams: int = 1) -> None:
-        """Call one of the kernel's walks into out (B, T), full of `EOS`; one that walks in several dtypes by the bytes of a number."""
+    def call(self, name: str, argument: int, out: Tensor, beams: int = 1) -> None:
+        """Call one of the kernel's walks into out (B, T), full of `EOS`."""
         (batch, units), symbols = self.h.shape, len(self.weights.bias)
         slots = batch * beams
         w, step = self.weights, self.context.stride(1) if self.context.shape[1] > 1 else 0
         emitter = _Emitter(
-            slots, units, symbols, _at(w.table), _at(self.context), self.context.stride(0), step,
+            w.recurrent.itemsize, slots, units, symbols, _at(w.table), _at(self.context), self.context.stride(0), step,
             _at(w.recurrent), _at(w.candidate), _at(w.output), _at(w.bias), _at(self.h), _at(self.c),
         )  # fmt: skip
         room, marks = self.h.new_empty(slots * (4 * units + 2 * symbols)), out.new_empty(slots * (symbols + 2) + 1)
         threads = threads_for(max(slots, FEW_ROWS) * out.shape[1] * units)
-        call_kernel(name, *number, addressof(emitter), argument, room, marks, out, threads)
+        call_kernel(name, addressof(emitter), argument, room, marks, out, threads)
 
 
 def _numbers(given: Sequence[int]) -> Array[c_int64]:

@@ -25,3 +25,14 @@ def processor_features() -> frozenset[str]:
     except OSError:
         return frozenset()
     return frozenset(next((line.split(":", 1)[1] for line in lines if line.startswith(("flags", "Features"))), "").split())
+
+
+@cache
+def multiplies_bf16_faster() -> bool:
+    """Whether vectors of bf16 are multiplied faster than of fp32: by AVX512-BF16 if it is not Intel's.
+
+    (An Intel Xeon took as long as in fp32 or longer, in the kernel as in torch: docs/performance.md. Matrix registers are another thing.)
+    """
+    import torch
+
+    return torch.cpu._is_avx512_bf16_supported() and "Intel" not in processor()

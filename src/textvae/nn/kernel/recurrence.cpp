@@ -1,15 +1,16 @@
 // Fused LSTM and GRU recurrences: forward and backward over all steps of a batch, in fp32 or bf16.
 //
-// Forward, one product a step of [h, 1, x] with the packed weights and biases, to which may be added what the step's symbol adds, a
-// row of a table, and what the sequence does at every step; backward, one of the gates' gradients with the recurrent weights. A product's tiles are held in registers from the first multiplication to the cell's last operation. What does
-// not recur, the gradients of the input and of the weights, is left to the caller's matrix library, over all steps at once. Rows
-// of the batch do not depend on each other: each thread walks all steps of its own rows, and none waits for another.
+// Forward, one product a step of [h, 1, x] with the packed weights and biases, to which may be added what the step's symbol adds, a row
+// of a table, and what the sequence does at every step; backward, one of the gates' gradients with the recurrent weights. A product's
+// tiles are held in registers from the first multiplication to the cell's last operation. What does not recur, the gradients of the
+// input and of the weights, is left to the caller's matrix library, over all steps at once. Rows of the batch do not depend on each
+// other: each thread walks all steps of its own rows, and none waits for another.
 //
 // In bf16 stand what is multiplied and what is kept for backward; sums, c, and what is carried from step to step are fp32.
 //
-// Arrays are time-major: steps T, rows B (the batch), units H, and C numbers beside h: a one, if there is a bias, and x. H is a multiple of 48 or 64, in bf16 of 32 too (the caller
-// pads). The gates of a row stand block by block, of so many units that divide H: i, f, g and o of the first units, then of the next;
-// what an LSTM writes of them at once are then whole lines of the cache. Plain C interface.
+// Arrays are time-major: steps T, rows B (the batch), units H, and C numbers beside h: a one, if there is a bias, and x. H is a multiple
+// of 48 or 64, in bf16 of 32 too (the caller pads). The gates of a row stand block by block, of so many units that divide H: i, f, g and
+// o of the first units, then of the next; what an LSTM writes of them at once are then whole lines of the cache. Plain C interface.
 
 #include "tiles.h"
 
@@ -36,7 +37,7 @@ struct Shape {
     bool fresh(index k) const { return packed && k == 0; }  // sums begin with zeros
     index gates_row() const { return 4 * H + PADDING; }
     Number* gates_at(index t, index b, index place) const { return gates + ((keep ? t * B : 0) + b) * gates_row() + place; }
-    index place(index unit) const { return unit / block * 4 * block + unit % block; }  // of the first gate; the others follow, a block apart
+    index place(index unit) const { return unit / block * 4 * block + unit % block; }  // of the first gate; the others are blocks apart
     Number* h_at(index t, index b, index unit) const { return rows + (t * B + b) * row + unit; }
 };
 
@@ -151,7 +152,8 @@ struct GruForward : Forward<Number> {
             if (k == 0)
                 this->added.template begin<2>(sum[m], row, b + m, N * H, unit, H), sum[m][2] = vec{};
             else
-                for (int n = 0; n < (k == first_part() ? 2 : N); ++n) sum[m][n] = load(this->sum_at(t, b + m, slot(n, k < first_part()), unit));
+                for (int n = 0; n < (k == first_part() ? 2 : N); ++n)
+                    sum[m][n] = load(this->sum_at(t, b + m, slot(n, k < first_part()), unit));
             if (k == first_part()) this->added.template begin<1>(sum[m] + 2, row, b + m, N * H, 2 * H + unit, H);
         }
     }

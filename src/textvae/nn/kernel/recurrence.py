@@ -13,11 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textvae.nn.kernel.cells import NOTHING, Added, gru, is_step, lstm
+from textvae.nn.kernel.cells import Added, State, gru, is_step, lstm
 from textvae.nn.kernel.compiling import kernel
 from textvae.nn.kernel.layout import Weights
-
-State = tuple[Tensor, ...]
 
 STEPS_A_SYMBOL = 2
 """Steps, over all sequences, for each symbol of the vocabulary from which on a table pays: it multiplies every symbol once."""
@@ -35,7 +33,8 @@ def applies(core: nn.LSTM | nn.GRU, x: Tensor, state: State) -> bool:
 def reads(core: nn.LSTM | nn.GRU, symbols: Tensor, embedding: Tensor, context: Tensor, state: State) -> bool:
     """Whether the kernel computes this from symbols (B, T), and faster so: several steps of a small vocabulary."""
     small = STEPS_A_SYMBOL * len(embedding) <= symbols.numel()
-    return small and symbols.shape[1] > 1 and symbols.device.type == "cpu" and _computes(core, (embedding, context, *state))
+    fits = symbols.shape == context.shape[:2] and symbols.shape[1] > 1 and not symbols.is_floating_point()
+    return small and fits and symbols.device.type == "cpu" and _computes(core, (embedding, context, *state))
 
 
 def run(core: nn.LSTM | nn.GRU, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -45,7 +44,7 @@ def run(core: nn.LSTM | nn.GRU, x: Tensor, state: State) -> tuple[Tensor, State]
     """
     mixed = torch.is_autocast_enabled("cpu")
     with _in_own_dtypes(mixed):
-        return _through(core, _weights(core, 0), x.bfloat16() if mixed else x, NOTHING, state)
+        return _through(core, _weights(core, 0), x.bfloat16() if mixed else x, None, state)
 
 
 def read(core: nn.LSTM | nn.GRU, symbols: Tensor, embedding: Tensor, context: Tensor, state: State) -> tuple[Tensor, State]:
@@ -55,7 +54,10 @@ def read(core: nn.LSTM | nn.GRU, symbols: Tensor, embedding: Tensor, context: Te
 
     Raises:
         IndexError: a symbol is not of the vocabulary.
+        ValueError: the context is of other steps.
     """
+    if symbols.shape != context.shape[:2]:
+        raise ValueError(f"symbols are {tuple(symbols.shape)}, their context {tuple(context.shape)}: its first two sizes are to be theirs")
     least, most = symbols.aminmax()
     if least < 0 or most >= len(embedding):
         raise IndexError(f"symbols from {int(least)} to {int(most)}: the embedding has rows 0 to {len(embedding) - 1}")
@@ -67,7 +69,7 @@ def read(core: nn.LSTM | nn.GRU, symbols: Tensor, embedding: Tensor, context: Te
         if context.shape[2] and context.stride(1) == 0:
             fixed = F.linear(context[:, 0].float(), of_context)
             context, of_context = context[..., :0], of_context[:, :0]
-        added = Added(F.linear(embedding, of_symbol), symbols, fixed)
+        added = Added(F.linear(embedding.float(), of_symbol), symbols, fixed)
         return _through(core, (of_context, w_hh, b_ih, b_hh), context.bfloat16() if mixed else context, added, state)
 
 
@@ -98,13 +100,13 @@ def _weights(core: nn.LSTM | nn.GRU, layer: int) -> Weights:
     return w_ih, w_hh, b_ih, b_hh
 
 
-def _through(core: nn.LSTM | nn.GRU, first: Weights, x: Tensor, added: Added, state: State) -> tuple[Tensor, State]:
+def _through(core: nn.LSTM | nn.GRU, first: Weights, x: Tensor, added: Added | None, state: State) -> tuple[Tensor, State]:
     """All layers one after another, the first with weights of x (B, T, C) and what is added."""
     after = []
     for layer in range(core.num_layers):
         weights = _weights(core, layer) if layer else first
         if layer:
-            x, added = F.dropout(x, core.dropout, core.training), NOTHING
+            x, added = F.dropout(x, core.dropout, core.training), None
         if isinstance(core, nn.LSTM):
             x, *last = lstm(x, state[0][layer], state[1][layer], weights, added)
         else:

@@ -6,7 +6,8 @@ namespace {
 
 // Each thread has columns of its own, and adds all rows of them: none waits for another, and the order of the sums is always the same.
 template <class Number>
-void sum_by_symbol(index rows, index columns, const Number* given, index row, const index* symbols, index count, float* sums, index threads) {
+void sum_by_symbol(index rows, index columns, const Number* given, index row, const index* symbols, index count, float* sums,
+                   index threads) {
     share(columns / LANES, threads, [&](index first, index end) {
         for (index symbol = 0; symbol < count; ++symbol)
             for (index i = first; i < end; ++i) store(sums + symbol * columns + i * LANES, vec{});

@@ -1,4 +1,4 @@
-"""The trial of a fresh kernel, before anything is computed with it: are its layers and its self-fed path torch's?"""
+"""The trial of a fresh kernel, before anything is computed with it: are its layers, its self-fed path and what it draws torch's?"""
 
 from __future__ import annotations
 
