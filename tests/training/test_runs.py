@@ -219,6 +219,17 @@ def test_whatever_stops_a_run_the_hooks_are_told_last(settings: Any, recorder: A
     assert page.getvalue().rfind(show) > page.getvalue().rfind(hide) > -1
 
 
+def test_weights_that_are_worse_than_guessing_are_told(settings: Any, recorder: Any, tmp_path: Path) -> None:
+    session.start(settings("lm", training={"steps": 4}), tmp_path / "short", [recorder])
+    assert not recorder.all("warning"), "a short run has learned little, but it has not diverged"
+    diverging = settings(
+        "lm", training={"steps": 10, "evaluate_every": 10, "learning_rate": 100.0, "lr_warmup": 0, "clip": 0.0, "average": 0.0}
+    )
+    session.start(diverging, tmp_path / "run", [recorder])
+    (told,) = recorder.all("warning")
+    assert told.startswith("the training has diverged") and "lower training.learning_rate (it is 100)" in told
+
+
 def test_a_collapse_is_told_and_stands_in_the_card(settings: Any, recorder: Any, tmp_path: Path) -> None:
     collapsing = settings("rnn", objective={"beta": 50.0, "schedule": "constant"}, training={"steps": 80, "evaluate_every": 10})
     session.start(collapsing, tmp_path / "run", [recorder])

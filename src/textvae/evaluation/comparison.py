@@ -209,6 +209,8 @@ def line_by_line(comparison: Comparison, names: tuple[str, str]) -> str:
         return ""
     copies = f" ({comparison.different:,} different)" if comparison.different < comparison.sequences else ""
     lines = f"{_counted(comparison.sequences, 'line')}{copies}"
+    if share in (0.0, 1.0):
+        return f"{names[0] if share else names[1]} has the better ELBO on all of the {lines}"
     return f"of the {lines} {names[0]} has the better ELBO on {share:.1%}, {names[1]} on the others"
 
 

@@ -22,10 +22,10 @@ def evaluation_rows(e: Evaluation) -> list[tuple[str, str, str]]:
     several = len(e.rate_per_rung) > 1
     rates = f" (rungs, bottom first: {', '.join(f'{rate:.2f}' for rate in e.rate_per_rung)})" if several else ""
     units = f" (rungs: {', '.join(map(str, e.active_units_per_rung))})" if several else ""
-    back = e.reconstruction
+    back, latent = e.reconstruction, bool(e.latent_units)
     rows = [
         ("ELBO", f"{e.elbo:.3f}{_error(e, 'elbo')} nats", "-(distortion + rate): lower bound on log p(x) of a line"),
-        ("distortion", f"{e.distortion:.3f} nats", "cost of the line given z"),
+        ("distortion", f"{e.distortion:.3f} nats", "cost of the line given z" if latent else "cost of the line"),
         ("rate", f"{e.rate:.3f} nats{rates}", "cost of z: what it holds at most"),
         (
             "importance bound",
@@ -41,16 +41,15 @@ def evaluation_rows(e: Evaluation) -> list[tuple[str, str, str]]:
     if e.gap is not None:
         rows.append(("gap to the truth", f"{e.gap:.3f} nats", "log p*(x) - ELBO(x), on the same lines"))
     rows.append(("bits per character", f"{e.bits_per_character:.4f}", "from the importance bound, ends not counted as characters"))
-    if e.latent_units:
+    if latent:
         rows.append(("active units", f"{e.active_units} of {e.latent_units}{units}", "units that vary with the line"))
         information = f"{max(0.0, e.mutual_information):.3f} nats (cap {e.mutual_information_cap:.3f})"  # noise may take it below 0
         rows.append(("mutual information", information, "what z tells of the single line: an estimate that cannot pass log N"))
+        shares = (
+            f"{back['character_accuracy']:.1%} characters, {back['exact_match']:.1%} lines, {back['character_error_rate']:.1%} error rate"
+        )
+        rows.append(("reconstruction", shares, "greedy decoding from posterior means: in place, whole, edits"))
     rows += [
-        (
-            "reconstruction",
-            f"{back['character_accuracy']:.1%} characters, {back['exact_match']:.1%} lines, {back['character_error_rate']:.1%} error rate",
-            "greedy decoding from posterior means: in place, whole, edits",
-        ),
         ("perplexity per token", f"{e.perplexity_per_token:.3f}", "from the importance bound, ends counted"),
         (
             "the study's columns",

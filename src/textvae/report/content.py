@@ -112,8 +112,9 @@ def tell(
             warnings.simplefilter("always", UserWarning)
             measured = vae.measure(corpus, split=split, importance_samples=importance_samples, column=column, seed=seed, progress=progress)
     finally:
-        for one in told:  # the page keeps ours, and whoever writes it hears of all
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+        for one in told:  # the page keeps ours, and whoever writes it hears of all, and of which run
+            ours = issubclass(one.category, UserWarning) and is_ours(one.filename)
+            warnings.warn_explicit(f"{name}: {one.message}" if ours else one.message, one.category, one.filename, one.lineno)
     lines = list(measured.lines)
     table = vae.tokenizer.encode(lines)
     latent, ends = bool(vae.model.latents.shapes), list(dict.fromkeys(lines))[:2]

@@ -61,6 +61,11 @@ class Glance:
         }
 
 
+def guessing(table: TokenTable, vocabulary: int) -> float:
+    """What a line of a table costs whoever guesses each of its tokens among so many symbols, nats a sequence."""
+    return float(table.lengths.mean()) * math.log(vocabulary)
+
+
 def glance(model: LatentTextModel, table: TokenTable, objective: ObjectiveSettings) -> Glance:
     """Measure (at most) the first `MONITOR_LINES` of a table with noise that is the same at every look."""
     some = table if len(table) <= MONITOR_LINES else table.select(np.arange(MONITOR_LINES))

@@ -31,7 +31,7 @@ from textvae.training.interrupt import StopRequest
 from textvae.training.memory import memory_told
 from textvae.training.metrics import METRICS, MetricsLog
 from textvae.training.model_card import CARD
-from textvae.training.monitor import Glance, glance
+from textvae.training.monitor import Glance, glance, guessing
 from textvae.training.objective import batch_means, leaves_idle, loss_of
 from textvae.training.schedules import beta_at, learning_rate_at
 from textvae.training.step import step_for
@@ -45,6 +45,10 @@ AGREE_EVERY = 10
 
 EVALUATIONS = 20
 """Looks at valid during a run, unless `training.evaluate_every` says otherwise."""
+
+
+DIVERGED = 2.0
+"""Times what guessing costs, beyond which a line's cost is no sign of too few steps: untrained weights cost about once that."""
 
 
 def looks_every(settings: TrainingSettings, steps: int) -> int:
@@ -317,4 +321,14 @@ class Trainer:
         position = self.position
         valid = self.metrics.of(position.best_step)["valid"]
         self.hooks.on_end(RunEnd(steps=position.step, seconds=position.seconds, kept_step=position.best_step, valid=valid))
+        self._tell_divergence(valid)
         self.collapse.end(valid)
+
+    def _tell_divergence(self, valid: dict[str, Any]) -> None:
+        """Of weights that are kept and worse than none: every term was a number, but nothing was learned."""
+        blind = guessing(self.data.tables["valid"], self.model.decoder.emitter.vocabulary)
+        if valid["elbo"] < -DIVERGED * blind:
+            self.hooks.on_warning(
+                f"the training has diverged: guessing every symbol has an ELBO of {-blind:.1f} nats on valid, the kept weights "
+                f"have {valid['elbo']:.1f}; lower training.learning_rate (it is {self.settings.learning_rate:g}) and train a new run"
+            )
