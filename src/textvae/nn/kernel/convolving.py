@@ -73,7 +73,7 @@ class _Convolution(torch.autograd.Function):
         (to_x, to_weight, to_bias, _), dy = ctx.needs_input_grad, dy.reshape(-1, len(matrix))  # (B * W, C')
         dx = ctx.cut.added(dy @ matrix) if to_x else None
         dweight = (dy.t() @ windows).float().unflatten(1, (ctx.cut.kernel, -1)).transpose(1, 2) if to_weight else None  # (C', C, kernel)
-        return dx, dweight, dy.sum(0, dtype=torch.float32) if to_bias else None, None
+        return dx, dweight, dy.sum(0).float() if to_bias else None, None
 
 
 @final
@@ -94,4 +94,4 @@ class _TransposedConvolution(torch.autograd.Function):
         dweight = (
             (dwindows.t() @ flat).float().unflatten(0, (ctx.cut.kernel, -1)).permute(2, 1, 0) if to_weight else None
         )  # (C, C', kernel)
-        return dx, dweight, dy.sum((0, 1), dtype=torch.float32) if to_bias else None, None
+        return dx, dweight, dy.sum((0, 1)).float() if to_bias else None, None
