@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -25,6 +26,17 @@ def with_bf16(there: bool, patch: pytest.MonkeyPatch) -> None:
     for module in (recurrence, layout, generation):
         patch.setattr(module, "kernel", lambda: dataclasses.replace(found, bf16=there) if (found := kernel()).library else found)
     patch.setattr(generation, "multiplies_bf16_faster", lambda: there)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many of torch's threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def state_of(model: Recurrent, batch: int) -> tuple[Tensor, ...]:

@@ -14,7 +14,7 @@ from textvae.nn.kernel.compiling import SWITCH, kernel
 from textvae.nn.kernel.recurrence import applies
 from textvae.nn.recurrent import Recurrent
 
-from .conftest import cells, gradients, needs_kernel, plain, state_of
+from .conftest import cells, gradients, needs_kernel, plain, state_of, threads
 
 TOLERANCE = 2e-6
 """Of the largest entry, as fp32 sums of a thousand products have it."""
@@ -143,18 +143,16 @@ def test_what_is_not_a_number_stays_so_and_saturated_gates_are_finite(cell: str)
 @needs_kernel
 def test_threads_share_the_rows_and_change_nothing() -> None:
     model = Recurrent("lstm", 16, 128)
-    x, before = torch.randn(33, 12, 16), torch.get_num_threads()
+    x = torch.randn(33, 12, 16)
 
     def trained() -> list[Tensor]:
         output, _ = model(x, model.zeros(x))
         return [output.detach(), *torch.autograd.grad(output.square().sum(), list(model.parameters()))]
 
-    one = trained()
-    try:
-        torch.set_num_threads(2)
+    with threads(1):
+        one = trained()
+    with threads(2):
         two = trained()
-    finally:
-        torch.set_num_threads(before)
     torch.testing.assert_close(two[0], one[0], rtol=0, atol=0)
     torch.testing.assert_close(two[1:], one[1:], rtol=1e-5, atol=1e-5)
 

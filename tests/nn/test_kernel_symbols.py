@@ -15,7 +15,7 @@ from textvae.nn.kernel.cells import State
 from textvae.nn.kernel.compiling import SWITCH
 from textvae.nn.recurrent import Recurrent
 
-from .conftest import cells, gradients, needs_kernel, plain, state_of, with_bf16
+from .conftest import cells, gradients, needs_kernel, plain, state_of, threads, with_bf16
 
 TOLERANCES = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
 """Of the largest entry, as of layers that read numbers."""
@@ -110,17 +110,15 @@ def test_a_backward_may_come_twice(cell: str, dtype: torch.dtype) -> None:
 @needs_kernel
 @cells
 def test_threads_change_nothing(cell: str) -> None:
-    reading, before = Reading(cell, 40, 12, 7, 4, 3, 128, True), torch.get_num_threads()
+    reading = Reading(cell, 40, 12, 7, 4, 3, 128, True)
 
     def trained() -> tuple[Tensor, ...]:
         return torch.autograd.grad(reading.read()[0].square().sum(), [reading.context, reading.embedding.weight])
 
-    one = trained()
-    try:
-        torch.set_num_threads(2)
+    with threads(1):
+        one = trained()
+    with threads(2):
         two = trained()
-    finally:
-        torch.set_num_threads(before)
     torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-5)
 
 

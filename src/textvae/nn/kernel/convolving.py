@@ -3,7 +3,8 @@
 Taking windows and adding them up where they overlap are each other's transpose, so one is the other's gradient: a convolution is a
 product after the first, a transposed one a product before the second. Parameters are those of `nn.Conv1d` and `nn.ConvTranspose1d`.
 
-What is multiplied is of the maps' dtype, fp32 or bf16; parameters and their gradients are fp32, and so are sums of windows.
+What is multiplied is of the maps' dtype, fp32 or bf16; parameters and sums of windows are fp32. In bf16 the gradients of weights and
+biases are products and sums in bf16, as under torch's autocast.
 """
 
 from __future__ import annotations
