@@ -2,7 +2,7 @@
 
 A stack reads numbers (`run`), or symbols with a context (`read`). What a symbol adds to the gates is then a row of a table (V, G * H), as
 the vocabularies here are small: the product of the embedded symbols falls away, forward and backward, and so does that of a context
-which is the same at every step. Bytes are as few: no embedded text is written.
+which is the same at every step. No embedded text is written to memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def applies(core: nn.LSTM | nn.GRU, x: Tensor, state: State) -> bool:
 def reads(core: nn.LSTM | nn.GRU, symbols: Tensor, embedding: Tensor, context: Tensor, state: State) -> bool:
     """Whether the kernel computes this from symbols (B, T), and faster so: several steps of a small vocabulary."""
     small = STEPS_A_SYMBOL * len(embedding) <= symbols.numel()
-    fits = symbols.shape == context.shape[:2] and symbols.shape[1] > 1 and not symbols.is_floating_point()
+    fits = symbols.shape == context.shape[:2] and symbols.shape[1] > 1 and symbols.dtype in (torch.int32, torch.int64)
     return small and fits and symbols.device.type == "cpu" and _computes(core, (embedding, context, *state))
 
 
