@@ -92,7 +92,7 @@ def test_in_bf16_it_is_that_of_the_same_numbers_in_fp32_but_for_rounding(
         assert y.dtype == torch.bfloat16
         torch.testing.assert_close(y.float(), theirs, rtol=1e-2, atol=1e-3)
         (ours,), (gradient,) = (torch.autograd.grad((z.float() * weights.float()).sum(), at) for z, at in ((y, given), (theirs, exact)))
-        torch.testing.assert_close(ours.float(), gradient, rtol=2e-2, atol=1e-3)
+        torch.testing.assert_close(ours.float(), gradient, rtol=2e-2, atol=1e-2)  # ELU's slope is 1 and what it gave, rounded
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from textvae.model.emitters import Emitter
 from textvae.model.tokens import distortion_of
+from textvae.nn.affine import linear
 from textvae.nn.layers import Chain
 
 
@@ -37,4 +38,4 @@ class Decoder(nn.Module):
     def auxiliary_distortion(self, context: Tensor, tokens: Tensor) -> Tensor:
         """-log p(tokens) in nats, (B,), under the auxiliary head, from the expander's context (B, T_max, C). Only where there is one."""
         assert self.auxiliary is not None
-        return distortion_of(self.auxiliary(context[:, : tokens.shape[1]]), tokens)
+        return distortion_of(linear(context[:, : tokens.shape[1]], self.auxiliary), tokens)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from textvae.config import CellName
 from textvae.data.tokens import EOS, UNK
 from textvae.model.tokens import shifted
+from textvae.nn.affine import linear
 from textvae.nn.dropout import Dropout
 from textvae.nn.kernel.generation import Reader, Walk, walks
 from textvae.nn.recurrent import Recurrent, State
@@ -72,7 +73,7 @@ class ParallelEmitter(Emitter):
 
     def forward(self, context: Tensor, z: Tensor, tokens: Tensor) -> Tensor:
         """Logits (B, T, V); the tokens only say how many steps."""
-        return self.output(context[:, : tokens.shape[1]])
+        return linear(context[:, : tokens.shape[1]], self.output)
 
     def start(self, context: Tensor, z: Tensor) -> EmitterState:
         """Nothing but the context."""
@@ -80,7 +81,7 @@ class ParallelEmitter(Emitter):
 
     def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
         """Logits (B, V) of the next position; what came before does not matter."""
-        return self.output(state.context[:, state.position]), replace(state, position=state.position + 1)
+        return linear(state.context[:, state.position], self.output), replace(state, position=state.position + 1)
 
     def walk(self, context: Tensor, z: Tensor) -> Walk | None:
         """None: a step is a row of one product."""
@@ -118,7 +119,7 @@ class RecurrentCore(nn.Module):
         core = self.recurrent
         if self.initial is None:
             return core.zeros(z)
-        parts = torch.tanh(self.initial(z.mean(1))).view(z.shape[0], core.states, core.layers, core.hidden)
+        parts = torch.tanh(linear(z.mean(1), self.initial)).view(z.shape[0], core.states, core.layers, core.hidden)
         return tuple(parts[:, i].transpose(0, 1) for i in range(core.states))  # states x (layers, B, H)
 
     def forward(self, symbols: Tensor, context: Tensor, state: State) -> tuple[Tensor, State]:
@@ -128,7 +129,7 @@ class RecurrentCore(nn.Module):
             output, state = self.recurrent(x, state)
         else:
             output, state = self.recurrent.read(symbols, self.embedding.weight, context, state)
-        return self.output(self.dropout(output)), state
+        return linear(self.dropout(output), self.output), state
 
     def step(self, previous: Tensor, state: EmitterState) -> tuple[Tensor, EmitterState]:
         """One step of generation: logits (B, V) after the symbols (B,)."""

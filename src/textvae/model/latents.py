@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from textvae.errors import ConfigError
+from textvae.nn.affine import linear
 from textvae.nn.gaussian import Gaussian
 from textvae.nn.layers import Chain
 from textvae.nn.priors import Prior
@@ -82,7 +83,7 @@ class Rung(nn.Module):
     def prior_given(self, above: Tensor) -> Gaussian:
         """p(z_i | z_{i+1}) for the sample above (B, S_{i+1}, Z_{i+1}). Only below the top."""
         assert self.down is not None and self.prior_head is not None
-        return Gaussian.from_heads(self.prior_head(self.down(above)))
+        return Gaussian.from_heads(linear(self.down(above), self.prior_head))
 
 
 @final
@@ -120,7 +121,7 @@ class LatentHierarchy(nn.Module):
         evidence = []
         for rung in self._rungs():
             h = rung.up(h)
-            evidence.append(Gaussian.from_heads(rung.evidence(h)))
+            evidence.append(Gaussian.from_heads(linear(h, rung.evidence)))
         return evidence
 
     def _top_prior(self) -> Gaussian | Distribution:

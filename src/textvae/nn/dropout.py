@@ -41,6 +41,11 @@ class EluDropout(nn.Module):
         super().__init__()
         self.p = p
 
+    @property
+    def drops(self) -> float:
+        """With which probability it drops now: p in training, else 0."""
+        return self.p if self.training else 0.0
+
     def forward(self, x: Tensor) -> Tensor:
         """Bend x, of any shape, and drop elements of it."""
         if self.training and self.p < 1 and computes(x):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textvae.config import CellName, NormName
-from textvae.nn.convolution import convolve, convolve_transposed
+from textvae.nn.affine import convolve, convolve_transposed, linear
 from textvae.nn.dropout import Dropout, EluDropout
 from textvae.nn.recurrent import Recurrent
 from textvae.shapes import MapShape, check_joint
@@ -63,6 +63,11 @@ class ChannelNorm(nn.Module):
         else:
             self.norm = nn.Identity()
 
+    @property
+    def changes(self) -> bool:
+        """Whether it does anything."""
+        return not isinstance(self.norm, nn.Identity)
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, S, C)."""
         if not isinstance(self.norm, nn.BatchNorm1d):
@@ -87,7 +92,9 @@ class Pointwise(SequenceLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, S, C')."""
-        return self.activation(self.norm(self.linear(x)))
+        if self.norm.changes:
+            return self.activation(self.norm(linear(x, self.linear)))
+        return linear(x, self.linear, self.activation)
 
 
 @final
@@ -104,8 +111,9 @@ class Convolution(SequenceLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, ceil(S / stride), C')."""
-        y = convolve(x, self.convolution, self.outlet.positions)  # (B, S', C')
-        return self.activation(self.norm(y))
+        if self.norm.changes:
+            return self.activation(self.norm(convolve(x, self.convolution, self.outlet.positions)))  # (B, S', C')
+        return convolve(x, self.convolution, self.outlet.positions, self.activation)  # (B, S', C')
 
 
 @final
@@ -129,8 +137,9 @@ class TransposedConvolution(SequenceLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, S', C')."""
-        y = convolve_transposed(x, self.convolution, self.outlet.positions)  # (B, S', C')
-        return self.activation(self.norm(y))
+        if self.norm.changes:
+            return self.activation(self.norm(convolve_transposed(x, self.convolution, self.outlet.positions)))  # (B, S', C')
+        return convolve_transposed(x, self.convolution, self.outlet.positions, self.activation)  # (B, S', C')
 
 
 @final
@@ -170,10 +179,11 @@ class Unflatten(SequenceLayer):
         check_joint("the latent", inlet, "Unflatten", MapShape(1, inlet.channels))
         super().__init__(inlet, outlet)
         self.linear = nn.Linear(inlet.channels, outlet.positions * outlet.channels)
+        self.activation = EluDropout(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Spread (B, 1, Z) over positions."""
-        return F.elu(self.linear(x[:, 0])).view(-1, self.outlet.positions, self.outlet.channels)  # (B, S, C)
+        return linear(x[:, 0], self.linear, self.activation).view(-1, self.outlet.positions, self.outlet.channels)  # (B, S, C)
 
 
 @final

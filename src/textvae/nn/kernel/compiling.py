@@ -28,8 +28,8 @@ LINE = 64
 """Bytes to a line of the processor's cache."""
 
 _HERE = Path(__file__).parent
-SOURCES = tuple(_HERE / f"{name}.cpp" for name in ("packing", "recurrence", "symbols", "generation", "beams", "dropping", "convolving"))
-HEADERS = tuple(_HERE / f"{name}.h" for name in ("numbers", "squares", "tiles", "emitter"))
+SOURCES = tuple(_HERE / f"{name}.cpp" for name in ("packing", "recurrence", "symbols", "generation", "beams", "dropping", "layers"))
+HEADERS = tuple(_HERE / f"{name}.h" for name in ("numbers", "squares", "tiles", "emitter", "bend", "product", "windows"))
 PATIENCE_SECONDS = 180
 
 _I, _P = c_int64, c_void_p
@@ -43,11 +43,13 @@ SIGNATURES = {
     "textvae_lstm_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _P, _I, _I, _P, _P, _P, _I),
     "textvae_gru_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _I, _I, _P, _P, _I),
     "textvae_sum_by_symbol": (_I, _I, _I, _P, _I, _P, _I, _P, _I),
-    "textvae_drop": (_I, _I, _P, _P, _I, c_uint32, c_float, _I),
-    "textvae_drop_elu": (_I, _I, _P, _P, _I, c_uint32, c_float, _I),
-    "textvae_drop_elu_backward": (_I, _I, _P, _P, _P, _I, c_uint32, c_float, _I),
-    "textvae_im2col": (_I, _I, _I, _I, _I, _I, _I, _I, _P, _P, _I),
-    "textvae_col2im": (_I, _I, _I, _I, _I, _I, _I, _I, _P, _P, _P, _I),
+    "textvae_drop": (_I, _I, _I, _I, _P, _I, _I, _P, c_int, _I, c_uint32, c_float, _I),
+    "textvae_drop_backward": (_I, _I, _P, _P, _P, _I, c_uint32, c_float, _I),
+    "textvae_layer_room": (_P, _P),
+    "textvae_convolve": (_P,) * 7,
+    "textvae_convolve_backward": (_P,) * 9,
+    "textvae_convolve_transposed": (_P,) * 6,
+    "textvae_convolve_transposed_backward": (_P,) * 9,
     "textvae_generate": (_P, _P, _P, _P, _P, _I),
     "textvae_path": (_P, _I, _P, _P, _P, _I),
     "textvae_search": (_P, _P, _P, _P, _P, _I),

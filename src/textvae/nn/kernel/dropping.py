@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -14,53 +14,71 @@ LEVELS = 1 << 32
 """Values of the 32 bits that decide over a number."""
 
 
+class Drawn(NamedTuple):
+    """What a call of dropout drops."""
+
+    seed: int
+    """64 bits with a sign."""
+
+    least: int
+    """The level from which on numbers are kept, of `LEVELS`; 0 keeps all."""
+
+    scale: float
+    """What is kept is multiplied by it."""
+
+
+def drawn(p: float) -> Drawn:
+    """Draws for a probability p in [0, 1): a seed is taken from torch's generator where something is dropped."""
+    seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None)) if p else 0
+    return Drawn(seed, min(round(p * LEVELS), LEVELS - 1), 1.0 / (1.0 - p))
+
+
 def drop(x: Tensor, p: float) -> Tensor:
     """x, of any shape, fp32 or bf16, with each number 0 with probability p in [0, 1), else over 1 - p (Srivastava et al. 2014)."""
-    return _Drop.apply(x, *_drawn(p))
+    return _Drop.apply(x, drawn(p))
 
 
 def drop_elu(x: Tensor, p: float) -> Tensor:
-    """`drop` of ELU(x) = x where x > 0, else exp(x) - 1 (Clevert et al. 2016); in backward ELU is computed again from x."""
-    return _DropElu.apply(x, *_drawn(p))
-
-
-def _drawn(p: float) -> tuple[int, int, float]:
-    """A seed of 64 bits with a sign (drawn where something is dropped), the level from which on numbers are kept, and their scale."""
-    seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None)) if p else 0
-    return seed, min(round(p * LEVELS), LEVELS - 1), 1.0 / (1.0 - p)
+    """`drop` of ELU(x) = x where x > 0, else exp(x) - 1 (Clevert et al. 2016)."""
+    return _DropElu.apply(x, drawn(p))
 
 
 @final
 class _Drop(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, seed: int, least: int, scale: float) -> Tensor:
-        ctx.given = seed, least, scale
-        return _called("textvae_drop", x, *ctx.given)
+    def forward(ctx: Any, x: Tensor, drops: Drawn) -> Tensor:
+        ctx.drops = drops
+        return _dropped(x, False, drops)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _Drop.apply(gradient, *ctx.given), None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Drop.apply(gradient, ctx.drops), None
 
 
 @final
 class _DropElu(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, seed: int, least: int, scale: float) -> Tensor:
-        ctx.given = seed, least, scale
-        ctx.save_for_backward(x)
-        return _called("textvae_drop_elu", x, *ctx.given)
+    def forward(ctx: Any, x: Tensor, drops: Drawn) -> Tensor:
+        y = _dropped(x, True, drops)
+        ctx.drops = drops
+        ctx.save_for_backward(y)
+        return y
 
     @staticmethod
     @first_order
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        return _called("textvae_drop_elu_backward", x, gradient, *ctx.given), None, None, None
+        (y,), gradient = ctx.saved_tensors, gradient.contiguous()
+        dx, threads = torch.empty_like(y), threads_for(y.numel())
+        call_kernel("textvae_drop_backward", y.itemsize, y.numel(), y, gradient, dx, *ctx.drops, threads)
+        return dx, None
 
 
-def _called(name: str, *given: Tensor | float) -> Tensor:
-    """What a function of the kernel makes of tensors of one shape, and of how to drop."""
-    # Places are counted in the order of the shape, forward and backward alike.
-    tensors = [tensor.contiguous() for tensor in given if isinstance(tensor, Tensor)]
-    y, rest = torch.empty_like(tensors[0]), [part for part in given if not isinstance(part, Tensor)]
-    call_kernel(name, y.itemsize, y.numel(), *tensors, y, *rest, threads_for(y.numel()))
+def _dropped(x: Tensor, curved: bool, drops: Drawn) -> Tensor:
+    """What is left of x, after an ELU where it is curved; places are counted in the order of the shape, in backward too."""
+    if x.dim() != 3 or x.stride(2) != 1:
+        x = x.contiguous()
+    shape = (*x.shape, *x.stride()[:2]) if x.dim() == 3 else (1, 1, x.numel(), 0, 0)
+    batch, steps, channels, row, step = shape
+    y = x.new_empty(x.shape)
+    call_kernel("textvae_drop", x.itemsize, batch, steps, channels, x, row, step, y, curved, *drops, threads_for(x.numel()))
     return y

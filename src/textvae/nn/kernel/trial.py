@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from textvae.nn.kernel import convolving, dropping, generation, recurrence
+from textvae.nn.kernel import dropping, generation, layers, recurrence
 
 TOLERANCE = 1e-4
 """By which a fresh kernel may differ from torch, relative and absolute: rounding is a hundred times less, a mistake much more."""
@@ -100,13 +100,13 @@ def _wrong_dropout(generator: torch.Generator, dtype: torch.dtype, tolerance: fl
 def _wrong_convolution(generator: torch.Generator, dtype: torch.dtype, tolerance: float) -> str | None:
     """Whether a convolution or a transposed one is off torch's, or a gradient of them; of more channels than a vector holds."""
     down, up = nn.Conv1d(19, 4, 3, 2, padding=1, **LIKE), nn.ConvTranspose1d(4, 19, 3, 2, **LIKE)
-    cut = convolving.Cut(kernel=3, stride=2, crop=1, positions=5, windows=3)
+    cut = layers.Cut(kernel=3, stride=2, crop=1, positions=5, windows=3)
     for parameter in (*down.parameters(), *up.parameters()):
         nn.init.normal_(parameter, generator=generator)
     x = torch.randn(2, 5, 19, generator=generator, **LIKE).to(dtype).requires_grad_()
     exact, weights = x.detach().float().requires_grad_(), [*down.parameters(), *up.parameters()]
-    between = convolving.convolve(x, down.weight, _bias(down), cut)
-    ours = convolving.convolve_transposed(between, up.weight, _bias(up), cut)
+    between = layers.convolve(x, down.weight, _bias(down), cut)
+    ours = layers.convolve_transposed(between, up.weight, _bias(up), cut)
     theirs = up(down(exact.transpose(1, 2)))[..., 1:6].transpose(1, 2)
     found = [ours, *torch.autograd.grad(ours.float().square().sum(), [x, *weights])]
     expected = [theirs, *torch.autograd.grad(theirs.square().sum(), [exact, *weights])]

@@ -1,4 +1,4 @@
-"""Convolutions of channels-last maps, by the kernel and without it, beside torch's own in float64."""
+"""Linear layers and convolutions of channels-last maps, by the kernel and without it, beside torch's own in float64."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from textvae.nn.convolution import convolve, convolve_transposed
+from textvae.nn.affine import convolve, convolve_transposed, linear
+from textvae.nn.dropout import EluDropout
 from textvae.nn.kernel.compiling import SWITCH, kernel
 
-from .conftest import needs_kernel, with_bf16
+from .conftest import needs_kernel, threads, with_bf16
 
 shapes = {"batch": st.integers(1, 3), "positions": st.integers(1, 9), "kernel": st.integers(1, 6), "stride": st.integers(1, 4)}
 ways = pytest.mark.parametrize("way", ["kernel", "off"])
 
 
 def gradients(y: Tensor, x: Tensor, convolution: nn.Module) -> list[Tensor]:
-    weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view(y.shape)
+    draws = torch.Generator().manual_seed(1)
+    weights = torch.randn(y.shape, generator=draws).bfloat16().double()  # the same in any dtype
     return [y, *torch.autograd.grad((y.double() * weights).sum(), [x, *convolution.parameters()])]
 
 
 def compare(ours: list[Tensor], theirs: list[Tensor]) -> None:
     for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=2e-5)
 
 
 @ways
@@ -58,6 +60,69 @@ def test_a_transposed_convolution_is_torchs(way: str, batch: int, positions: int
         ours = gradients(convolve_transposed(x, convolution, outlet), x, convolution)
     z = x.detach().double().requires_grad_()
     compare(ours, gradients(exact(z.transpose(1, 2))[..., crop : crop + outlet].transpose(1, 2), z, exact))
+
+
+@ways
+@given(rows=st.integers(1, 70), inputs=st.sampled_from([1, 5, 32, 50, 130]), outputs=st.sampled_from([1, 7, 48, 83]))
+@settings(max_examples=60, deadline=None)
+def test_a_linear_layer_is_torchs(way: str, rows: int, inputs: int, outputs: int) -> None:
+    layer, x = nn.Linear(inputs, outputs), torch.randn(2, rows, inputs, requires_grad=True)
+    exact, z = copy.deepcopy(layer).double(), x.detach().double().requires_grad_()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, way)
+        ours = gradients(linear(x, layer), x, layer)
+    compare(ours, gradients(exact(z), z, exact))
+
+
+@needs_kernel
+@given(rows=st.integers(1, 70), inputs=st.sampled_from([1, 5, 32, 50, 130]), outputs=st.sampled_from([1, 7, 48, 83]))
+@settings(max_examples=60, deadline=None)
+def test_a_linear_layer_in_bf16_is_near_float64(rows: int, inputs: int, outputs: int) -> None:
+    layer, x = nn.Linear(inputs, outputs), torch.randn(2, rows, inputs).bfloat16().requires_grad_()
+    exact, z = copy.deepcopy(layer).double(), x.detach().double().requires_grad_()
+    with pytest.MonkeyPatch.context() as patch, torch.autocast("cpu", dtype=torch.bfloat16):
+        with_bf16(True, patch)
+        ours = gradients(linear(x, layer), x, layer)
+    assert ours[0].dtype == torch.bfloat16 and ours[2].dtype == torch.float32
+    for one, other in zip(ours, gradients(exact(z), z, exact), strict=True):
+        assert (one.double() - other).abs().max() <= 2e-2 * other.abs().max() + 1e-6
+
+
+@ways
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("p", [0.0, 0.4])
+def test_elu_and_dropout_stand_after_a_layer(way: str, bf16: bool, p: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is dropped, the rest is what the layer would give without it, scaled, and has its gradient."""
+    monkeypatch.setenv(SWITCH, way)
+    if bf16:
+        with_bf16(way == "kernel" and kernel().library is not None, monkeypatch)
+    layers = nn.Linear(6, 20), nn.Conv1d(6, 20, 3, 2, padding=1), nn.ConvTranspose1d(6, 20, 3, 2)
+    calls: list[Any] = [
+        lambda x, after: linear(x, layers[0], after),
+        lambda x, after: convolve(x, layers[1], 4, after),
+        lambda x, after: convolve_transposed(x, layers[2], 13, after),
+    ]
+    for call, layer in zip(calls, layers, strict=True):
+        x = torch.randn(3, 7, 6, requires_grad=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            y, whole = call(x, EluDropout(p)), torch.nn.functional.elu(call(x, None))
+        kept = (y != 0) / (1 - p)
+        assert p == 0 or 0 < int((y == 0).count_nonzero()) < y.numel()
+        tolerance = 2e-2 if bf16 else 1e-5
+        for one, other in zip(gradients(y, x, layer), gradients(whole * kept, x, layer), strict=True):
+            assert (one.double() - other.double()).abs().max() <= tolerance * other.abs().max() + 1e-6
+
+
+@needs_kernel
+@pytest.mark.parametrize("bf16", [False, True])
+def test_depths_beyond_one_chunk_and_several_threads_are_summed(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_bf16(bf16, monkeypatch)
+    layer, x = nn.Conv1d(700, 70, 5, padding=2), torch.randn(40, 80, 700, requires_grad=True)
+    with threads(2), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        ours = gradients(convolve(x, layer, 80), x, layer)
+    exact, z = copy.deepcopy(layer).double(), x.detach().double().requires_grad_()
+    for one, other in zip(ours, gradients(exact(z.transpose(1, 2)).transpose(1, 2), z, exact), strict=True):
+        assert (one.double() - other).abs().max() <= (1e-2 if bf16 else 5e-6) * other.abs().max()
 
 
 @ways

@@ -1,0 +1,152 @@
+"""Layers without recurrence by the compiled kernel, a call each way: convolutions over channels-last maps (B, S, C), their transposes and
+linear layers, with their bias and what stands after it, an ELU and dropout.
+
+A convolution is a product after windows have been cut, a transposed one a product before they are added up where they stand; a linear
+layer is a convolution of one position. Parameters are those of `nn.Conv1d`, `nn.ConvTranspose1d` and `nn.Linear`.
+
+What is multiplied is of the maps' dtype, fp32 or bf16; parameters, their gradients and all sums are fp32.
+"""
+
+from __future__ import annotations
+
+from ctypes import Structure, addressof, c_float, c_int32, c_int64
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from textvae.nn.kernel.dropping import Drawn, drawn
+from textvae.nn.kernel.gradients import first_order
+from textvae.nn.kernel.layout import call_kernel, room, threads_for, whole_lines
+
+
+@final
+@dataclass(frozen=True)
+class Cut:
+    """How windows are cut: window i begins at position i * stride - crop; what lies outside is zero."""
+
+    kernel: int
+    stride: int
+    crop: int
+    positions: int
+    windows: int
+
+
+ONE_POSITION = Cut(kernel=1, stride=1, crop=0, positions=1, windows=1)
+
+
+@final
+@dataclass(frozen=True)
+class After:
+    """What stands after a layer's bias: an ELU (Clevert et al. 2016) where it is curved, then dropout with probability p."""
+
+    curved: bool = False
+    p: float = 0.0
+
+
+NOTHING = After()
+
+
+def dense(x: Tensor, weight: Tensor, bias: Tensor, after: After = NOTHING) -> Tensor:
+    """x (..., C), fp32 or bf16 on the CPU, by weights (C', C) and a bias (C'): (..., C')."""
+    y = _Convolution.apply(x.reshape(-1, 1, x.shape[-1]), weight, bias, ONE_POSITION, after.curved, drawn(after.p))
+    return y.view(*x.shape[:-1], len(weight))
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, after: After = NOTHING) -> Tensor:
+    """x (B, S, C), fp32 or bf16 on the CPU, by weights (C', C, kernel) and a bias (C'): (B, windows, C')."""
+    return _Convolution.apply(x, weight, bias, cut, after.curved, drawn(after.p))
+
+
+def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, after: After = NOTHING) -> Tensor:
+    """x (B, windows, C), fp32 or bf16 on the CPU, by weights (C, C', kernel) and a bias (C'): (B, S, C')."""
+    return _TransposedConvolution.apply(x, weight, bias, cut, after.curved, drawn(after.p))
+
+
+@final
+class _Layer(Structure):
+    """`Layer` of layers.cpp."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("bytes", "B", "S", "C", "W", "O", "kernel", "stride", "crop", "threads", "seed", "least")),
+        ("scale", c_float),
+        ("curved", c_int32),
+    ]
+
+
+@final
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, curved: bool, drops: Drawn) -> Tensor:
+        x, weight = x.contiguous(), weight.contiguous()
+        layer = _layer(x, len(weight), x.shape[2], cut, curved, drops)
+        width = cut.kernel * x.shape[2]
+        lines = whole_lines(width, x.dtype) if x.dtype == torch.bfloat16 else width
+        cuts = cut.kernel > 1 or cut.stride > 1 or cut.positions != cut.windows or lines != width
+        windows = room(x, len(x) * cut.windows, lines) if cuts else x
+        y = x.new_empty(len(x), cut.windows, len(weight))
+        call_kernel("textvae_convolve", addressof(layer), x, weight, bias.contiguous(), windows, y, _memory(layer))
+        ctx.save_for_backward(windows, weight, *_needed(y, curved, drops))
+        ctx.layer = layer
+        return y
+
+    @staticmethod
+    @first_order
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        windows, weight, *kept = ctx.saved_tensors
+        layer, dy = ctx.layer, dy.contiguous()
+        dx = dy.new_empty(layer.B, layer.S, layer.C) if ctx.needs_input_grad[0] else None
+        dweight, dbias = torch.empty_like(weight), weight.new_empty(len(weight))
+        given = windows, weight, kept[0] if kept else dy, dy
+        call_kernel("textvae_convolve_backward", addressof(layer), *given, dx, dweight, dbias, _memory(layer))
+        return dx, dweight, dbias, None, None, None
+
+
+@final
+class _TransposedConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, curved: bool, drops: Drawn) -> Tensor:
+        x, weight = _whole(x), weight.contiguous()
+        layer = _layer(x, len(weight), weight.shape[1], cut, curved, drops)
+        y = x.new_empty(len(x), cut.positions, weight.shape[1])
+        call_kernel("textvae_convolve_transposed", addressof(layer), x, weight, bias.contiguous(), y, _memory(layer))
+        ctx.save_for_backward(x, weight, *_needed(y, curved, drops))
+        ctx.layer = layer
+        return y
+
+    @staticmethod
+    @first_order
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, *kept = ctx.saved_tensors
+        layer, dy = ctx.layer, dy.contiguous()
+        dx = dy.new_empty(layer.B, layer.W, layer.O) if ctx.needs_input_grad[0] else None
+        dweight, dbias = torch.empty_like(weight), weight.new_empty(layer.C)
+        given = x, weight, kept[0] if kept else dy, dy
+        call_kernel("textvae_convolve_transposed_backward", addressof(layer), *given, dx, dweight, dbias, _memory(layer))
+        return dx, dweight, dbias, None, None, None
+
+
+def _layer(x: Tensor, outputs: int, channels: int, cut: Cut, curved: bool, drops: Drawn) -> _Layer:
+    """A layer from windows of so many channels to so many outputs, or back."""
+    shape = len(x), cut.positions, channels, cut.windows, outputs, cut.kernel, cut.stride, cut.crop
+    threads = threads_for(len(x) * cut.windows * cut.kernel * channels)
+    return _Layer(x.itemsize, *shape, threads, *drops, curved)
+
+
+def _memory(layer: _Layer) -> Tensor:
+    """Room for what a call forgets."""
+    size = c_int64()
+    call_kernel("textvae_layer_room", addressof(layer), addressof(size))
+    return torch.empty(size.value, dtype=torch.uint8, device="cpu")
+
+
+def _needed(y: Tensor, curved: bool, drops: Drawn) -> tuple[Tensor, ...]:
+    """What backward reads of the outputs: nothing where a layer is linear."""
+    return (y,) if curved or drops.least else ()
+
+
+def _whole(x: Tensor) -> Tensor:
+    """x (B, W, C) with zeros after its channels, so that they are as many as the kernel multiplies at once."""
+    missing = whole_lines(x.shape[2], x.dtype) - x.shape[2] if x.dtype == torch.bfloat16 else 0
+    return torch.nn.functional.pad(x, (0, missing)) if missing else x.contiguous()
