@@ -14,6 +14,7 @@ from textvae.data.tokens import EOS, UNK
 from textvae.model.tokens import shifted
 from textvae.nn.affine import linear
 from textvae.nn.dropout import Dropout
+from textvae.nn.embedding import embedded
 from textvae.nn.kernel.generation import Reader, Walk, walks
 from textvae.nn.recurrent import Recurrent, State
 from textvae.shapes import MapShape
@@ -125,7 +126,7 @@ class RecurrentCore(nn.Module):
     def forward(self, symbols: Tensor, context: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the symbols before each step (B, T) and their context (B, T, C)."""
         if self.training and self.dropout.p:
-            x = torch.cat([self.dropout(self.embedding(symbols)), context], dim=-1)  # (B, T, E + C)
+            x = torch.cat([embedded(symbols, self.embedding, self.dropout), context], dim=-1)  # (B, T, E + C)
             output, state = self.recurrent(x, state)
         else:
             output, state = self.recurrent.read(symbols, self.embedding.weight, context, state)

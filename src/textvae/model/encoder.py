@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from textvae.config import CellName
 from textvae.model.tokens import lengths_of, padded
 from textvae.nn.dropout import Dropout
+from textvae.nn.embedding import embedded
 from textvae.nn.layers import Chain
 from textvae.nn.recurrent import Recurrent, last_output, reverse
 from textvae.shapes import MapShape
@@ -59,7 +60,7 @@ class MapEncoder(Encoder):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (B, T) to h (B, S, C)."""
-        return self.layers(self.dropout(self.embedding(padded(tokens, self.max_tokens))))
+        return self.layers(embedded(padded(tokens, self.max_tokens), self.embedding, self.dropout))
 
 
 @final
@@ -79,7 +80,7 @@ class RecurrentEncoder(Encoder):
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (B, T) to h (B, 1, 2H)."""
         lengths = lengths_of(tokens)
-        x = self.dropout(self.embedding(tokens))  # (B, T, E)
+        x = embedded(tokens, self.embedding, self.dropout)  # (B, T, E)
         ahead, _ = self.forwards(x, self.forwards.zeros(x))
         back, _ = self.backwards(reverse(x, lengths), self.backwards.zeros(x))
         ends = [last_output(ahead, lengths), last_output(back, lengths)]

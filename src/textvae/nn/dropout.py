@@ -22,9 +22,14 @@ class Dropout(nn.Module):
         super().__init__()
         self.p = p
 
+    @property
+    def drops(self) -> float:
+        """With which probability it drops now: p in training, else 0."""
+        return self.p if self.training else 0.0
+
     def forward(self, x: Tensor) -> Tensor:
         """Drop elements of x, of any shape."""
-        if self.training and 0 < self.p < 1 and computes(x):
+        if 0 < self.drops < 1 and computes(x):
             return drop(x, self.p)
         return F.dropout(x, self.p, self.training)
 

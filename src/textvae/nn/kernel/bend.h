@@ -67,19 +67,4 @@ struct Bend {
     }
 };
 
-// The next `count` numbers, a vector of them at most, zeros after them; and back.
-template <class Number>
-vec load_some(const Number* from, index count) {
-    if (count >= LANES) return load(from);
-    vec x{};
-    for (index lane = 0; lane < count; ++lane) x[lane] = value(from + lane);
-    return x;
-}
-
-template <class Number>
-void store_some(Number* to, vec x, index count) {
-    if (count >= LANES) return store(to, x);
-    for (index lane = 0; lane < count; ++lane) put(to + lane, x[lane]);
-}
-
 }  // namespace

@@ -33,6 +33,7 @@ from textvae.nn.kernel.layout import (
     threads_for,
     whole_lines,
 )
+from textvae.nn.kernel.symbols import sum_by_symbol
 
 STEP_ROWS = 256
 """Sequences from which on packing the weights pays for a single step."""
@@ -66,7 +67,7 @@ def lstm(x: Tensor, h: Tensor, c: Tensor, weights: Weights, added: Added | None 
     The outputs are a view of what backward reads: not contiguous, and not to be written to.
     """
     units = h.shape[1]
-    h, c = (aligned(state.float(), 1, dtype=x.dtype) for state in (h, c))
+    h, c = aligned(h.to(x.dtype), 1, dtype=x.dtype), aligned(c.float(), 1, dtype=x.dtype)
     w_ih, w_hh, b_ih, b_hh = aligned_weights(weights, 4, x.dtype)
     table, symbols, fixed = _added(added, 4, x.dtype)
     bias = b_ih + b_hh
@@ -112,14 +113,13 @@ class _Lstm(torch.autograd.Function):
             *_, (rows, gates, cs) = _lstm_forward(True, x, h, cs[0], *weights)
         ctx.walked = True
         dh, dc = _gradient(dh, cs[0]), _gradient(dc, cs[0])
-        _walk_back("lstm", BLOCK, w_hh, rows, gates, (cs,), doutput, (dh, dc))
+        _walk_back("lstm", BLOCK, w_hh, rows, gates, (cs,), doutput, (dh, dc), ctx.needs_input_grad[1])
         dgates = gates[:, : 4 * units]  # (T * B, 4H), in blocks
-        dw = by_gate(dgates.t() @ _seen(rows, first + inputs))  # of h, one, x
-        dx = _batch_first(dgates @ in_blocks(w_ih).to(dgates.dtype), batch) if ctx.needs_input_grad[0] else None
-        dh_first = by_gate(dgates[:batch].t()).t() @ w_hh if ctx.needs_input_grad[1] else None
-        dbias = None if bias is None else dw[:, units]
-        dtable, dfixed = (None if d is None else by_gate(d.t()).t() for d in _sums(dgates, table, symbols, fixed))
-        return dx, dh_first, dc, dw[:, first : first + inputs], dw[:, :units], dbias, dtable, None, dfixed
+        dw = dgates.t() @ _seen(rows, first + inputs)  # of h, one, x
+        dw_hh, dbias, dw_ih = (by_gate(part, 0) for part in (dw[:, :units], dw[:, units:first], dw[:, first : first + inputs]))
+        dx = _batch_first(dgates @ in_blocks(w_ih, 0, dgates.dtype), batch) if ctx.needs_input_grad[0] else None
+        dtable, dfixed = (None if d is None else by_gate(d, 1) for d in _sums(dgates, table, symbols, fixed))
+        return dx, dh, dc, dw_ih, dw_hh, None if bias is None else dbias.view(-1), dtable, None, dfixed
 
 
 @final
@@ -143,7 +143,7 @@ class _Gru(torch.autograd.Function):
             *_, (rows, gates) = _gru_forward(True, x, h, *weights)
         ctx.walked = True
         dh = _gradient(dh, rows[0, :, :units])
-        _walk_back("gru", units, w_hh, rows, gates, (), doutput, (dh,))
+        _walk_back("gru", units, w_hh, rows, gates, (), doutput, (dh,), ctx.needs_input_grad[1])
         dn, drz, drzq = gates[:, :units], gates[:, units : 3 * units], gates[:, units : 4 * units]  # as the kernel leaves them
         seen = _seen(rows, units + 1 + inputs)
         dw_hh = (drzq.t() @ seen[:, : whole_lines(units + 1, seen.dtype)]).float()  # of h, one, and what fills a line
@@ -154,10 +154,9 @@ class _Gru(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             weight = w_ih.to(gates.dtype)
             dx = _batch_first((drz @ weight[: 2 * units]).addmm_(dn, weight[2 * units :]), batch)
-        dh_first = dh.addmm_(drzq[:batch].float(), w_hh) if ctx.needs_input_grad[1] else None
         sums = _sums(gates[:, : 3 * units], table, symbols, fixed)
         dtable, dfixed = (None if d is None else d.roll(-units, 1) for d in sums)  # n, r, z
-        return dx, dh_first, dw_ih[:, 1 : 1 + inputs], dw_hh[:, :units], dw_ih[:, 0], dw_hh[:, units], dtable, None, dfixed
+        return dx, dh, dw_ih[:, 1 : 1 + inputs], dw_hh[:, :units], dw_ih[:, 0], dw_hh[:, units], dtable, None, dfixed
 
 
 def _lstm_forward(
@@ -199,17 +198,17 @@ def _gru_forward(
 
 def _walk_back(
     cell: str, block: int, w_hh: Tensor, rows: Tensor, gates: Tensor, kept: tuple[Tensor, ...], doutput: Tensor | None,
-    carried: tuple[Tensor, ...],
+    carried: tuple[Tensor, ...], to_first: bool,
 ) -> None:  # fmt: skip
-    """Put the gates' gradients in the gates' place."""
+    """Put the gates' gradients in the gates' place, and in that of the last state's gradients those of the first: of h if asked for."""
     positions, batch, units = len(rows) - 1, rows.shape[1], w_hh.shape[1]
-    packed = packed_backward(len(w_hh) // units, w_hh, block, rows.dtype) if positions > 1 else None
+    packed = packed_backward(len(w_hh) // units, w_hh, block, rows.dtype) if to_first or positions > 1 else None
     if doutput is not None and doutput.stride(2) != 1:
         doutput = doutput.contiguous()
     strides = (0, 0) if doutput is None else (doutput.stride(0), doutput.stride(1))
     walk = rows.itemsize, positions, batch, units, packed, rows, rows.stride(1), gates, block
     scratch = w_hh.new_empty(batch, units)
-    call_kernel(f"textvae_{cell}_backward", *walk, *kept, doutput, *strides, *carried, scratch, threads_for(gates.numel()))
+    call_kernel(f"textvae_{cell}_backward", *walk, *kept, doutput, *strides, *carried, scratch, to_first, threads_for(gates.numel()))
 
 
 def is_step(x: Tensor) -> bool:
@@ -240,28 +239,19 @@ def _packed(added: Tensor | None, dtype: torch.dtype, blocks: bool = False) -> T
     """A table or what is fixed, (rows, G * H), as the forward walk reads it."""
     if added is None:
         return None
-    return (in_blocks(added.t()).t() if blocks else added).to(dtype).contiguous()
+    return in_blocks(added, 1, dtype) if blocks else added.to(dtype).contiguous()
 
 
 def _sums(
     dgates: Tensor, table: Tensor | None, symbols: Tensor | None, fixed: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
     """Gradients of a table and of what is fixed, (rows, columns), fp32, from those of the gates, (T * B, columns)."""
-    of_symbol = None if table is None or symbols is None else _sum_by(symbols, dgates, len(table))
+    rows = dgates[None]
+    of_symbol = None if table is None or symbols is None else sum_by_symbol(symbols, rows, len(table))
     if fixed is None:
         return of_symbol, None
-    sequence = torch.arange(len(fixed), device="cpu").repeat(
-        len(dgates) // len(fixed)
-    )  # torch's sum of bf16 takes up to nine times as long
-    return of_symbol, _sum_by(sequence, dgates, len(fixed))
-
-
-def _sum_by(symbols: Tensor, given: Tensor, count: int) -> Tensor:
-    """The sum of the rows of `given` (rows, columns) of each symbol, (count, columns), fp32."""
-    (rows, columns), threads = given.shape, threads_for(given.numel())
-    sums = given.new_empty(count, columns, dtype=torch.float32)
-    call_kernel("textvae_sum_by_symbol", given.itemsize, rows, columns, given, given.stride(0), symbols, count, sums, threads)
-    return sums
+    sequence = torch.arange(len(fixed), device="cpu").repeat(len(dgates) // len(fixed))
+    return of_symbol, sum_by_symbol(sequence, rows, len(fixed))  # torch's sum of bf16 takes up to nine times as long
 
 
 def _is_graded(inputs: tuple[Tensor | None, ...]) -> bool:

@@ -5,12 +5,15 @@
 // of `kernel` positions are cut from the first, and weights (O, C, kernel), those of torch's layers of either kind, are multiplied with
 // them: one product for what goes ahead, its transpose for what goes back, and the sum over rows of both sides for the weights.
 //
+// Each thread takes sequences of its own, some at a time: what one part of a call leaves is still in the second cache for the next.
 // In bf16 stand maps, windows and what is multiplied; weights, biases, their gradients and all sums are fp32.
 
 #include "product.h"
 #include "windows.h"
 
 namespace {
+
+constexpr index ROWS_AT_A_TIME = 256;  // of windows
 
 // As the caller fills it in.
 struct Layer {
@@ -22,20 +25,61 @@ struct Layer {
     std::int32_t curved;  // by ELU
 };
 
+// Memory of the caller's for what a call forgets: laid out once to be counted, and again to be used.
+struct Room {
+    char* at;
+    index used = 0;
+
+    template <class T>
+    T* take(index count) {
+        T* here = reinterpret_cast<T*>(at + used);
+        used += rounded_up(count * static_cast<index>(sizeof(T)), 64);
+        return here;
+    }
+};
+
+// A thread's work on a layer.
 template <class Number>
 struct Work {
     const Layer& layer;
     Team team;
     Cut cut;
-    index rows, width, wide, side;  // of windows and of what they meet; numbers of a window, the same up to a whole depth; of a row of O
+    index width, wide, side, at_a_time;  // numbers of a window; the same, and O, up to a whole depth; sequences
     Bend bend;
+    Number* packed;                            // weights; the rest is this thread's own
+    Number *gradient, *windows, *turned, *over_rows;
+    float *sums, *dweight, *dbias, *others;    // the last: all threads' dweight, `apart` from each other, and then dbias
+    index apart, room;                         // bytes
 
-    Work(const Layer& l, Team mine)
-        : layer(l), team(mine), cut{l.S, l.C, l.W, l.kernel, l.stride, l.crop}, rows(l.B * l.W), width(l.kernel * l.C),
-          wide(depth_of<Number>(width)), side(depth_of<Number>(l.O)), bend{{l.seed, static_cast<std::uint32_t>(l.least), l.scale}, l.curved != 0} {}
+    Work(const Layer& l, Team mine, void* memory)
+        : layer(l), team(mine), cut{l.S, l.C, l.W, l.kernel, l.stride, l.crop}, width(l.kernel * l.C), wide(depth_of<Number>(width)),
+          side(depth_of<Number>(l.O)), at_a_time(std::min(l.B, std::max<index>(1, ROWS_AT_A_TIME / l.W))),
+          bend{{l.seed, static_cast<std::uint32_t>(l.least), l.scale}, l.curved != 0} {
+        const index rows = at_a_time * l.W, most = std::max(width, l.O);
+        Room shared{static_cast<char*>(memory)};
+        packed = shared.take<Number>(std::max(packed_size<Number>(width, l.O), packed_size<Number>(l.O, width)));
+        Room own{shared.at + shared.used};
+        const auto lay = [&] {
+            dweight = own.take<float>(l.O * rounded_up(width, MOST_COLUMNS));
+            dbias = own.take<float>(std::max(l.O, l.C));
+            gradient = own.take<Number>(std::max(rows * side, at_a_time * l.S * l.C));
+            windows = own.take<Number>(rows * wide);
+            turned = own.take<Number>(l.O * depth_of<Number>(rows));
+            over_rows = own.take<Number>(packed_size<Number>(rows, width));
+            sums = own.take<float>(words<Number>(most) > DEPTH<Number> ? rows * rounded_up(most, MOST_COLUMNS) : 0);
+        };
+        lay();
+        others = dweight, apart = own.used, room = shared.used + apart * l.threads;
+        own = {own.at + apart * team.mine};
+        lay();
+    }
 
-    index first() const { return layer.B * team.mine / team.all; }  // sequences of this thread
-    index end() const { return layer.B * (team.mine + 1) / team.all; }
+    // Run each(first, end) for this thread's sequences, some at a time.
+    template <class Each>
+    void by_sequences(const Each& each) const {
+        const index first = layer.B * team.mine / team.all, end = layer.B * (team.mine + 1) / team.all;
+        for (index b = first; b < end; b += at_a_time) each(b, std::min(end, b + at_a_time));
+    }
     bool cuts() const { return layer.kernel > 1 || layer.stride > 1 || layer.crop || layer.S != layer.W || wide != width; }
 
     auto within() const {  // where a number of a window stands in the weights of an output
@@ -44,38 +88,40 @@ struct Work {
     auto among() const {  // and where an output's weights begin
         return [width = width](index o) { return o * width; };
     }
-
-    void pack_ahead(const float* weight, Number* packed) const {  // windows to O
+    void pack_ahead(const float* weight) const {  // windows to O
         with_panels(layer.O, [&](auto n) { pack_columns<Number, n>(team, width, layer.O, weight, within(), among(), packed); });
     }
-    void pack_back(const float* weight, Number* packed) const {  // O to windows
+    void pack_back(const float* weight) const {  // O to windows
         with_panels(width, [&](auto n) { pack_columns<Number, n>(team, layer.O, width, weight, among(), within(), packed); });
     }
 
-    // This thread's windows, of maps (B, S, C).
-    void cut_windows(const Number* x, Number* windows) const {
-        for (index b = first(); b < end(); ++b) take(cut, x + b * layer.S * layer.C, windows + b * layer.W * wide, wide);
+    // Windows of the maps (B, S, C) of some sequences: those maps themselves where nothing is cut.
+    const Number* cut_windows(index first, index end, const Number* x) const {
+        if (!cuts()) return x + first * layer.S * layer.C;
+        for (index b = first; b < end; ++b) take(cut, x + b * layer.S * layer.C, windows + (b - first) * layer.W * wide, wide);
+        return windows;
     }
 
-    // This thread's rows by packed columns of one product or the other.
+    // The same added up, `finish(sum, row of (B * S), column)`.
     template <class Finish>
-    void multiply(const Number* left, index row, index depth, const Number* packed, index columns, float* sums, const Finish& finish) const {
+    void add_windows(index first, index end, const Finish& finish) const {
+        for (index b = first; b < end; ++b)
+            add(cut, windows + (b - first) * layer.W * wide, wide,
+                [&](vec sum, index position, index c) { finish(sum, b * layer.S + position, c); });
+    }
+
+    // Some sequences' windows times weights, or what they meet; `finish(sum, row from 0, column)`.
+    template <class Finish>
+    void multiply(index sequences, const Number* left, index row, index depth, index columns, const Finish& finish) const {
         with_panels(columns, [&](auto n) {
-            multiply_rows_by<n>(first() * layer.W, end() * layer.W, left, row, depth, packed, columns, sums, finish);
+            run_product(Product<Number, n, Finish>{left, row, depth, packed, columns, sums, false, finish}, 0, sequences * layer.W);
         });
     }
 
-    // This thread's windows added up in maps (B, S, C).
-    template <class Finish>
-    void add_windows(const Number* windows, const Finish& finish) const {
-        for (index b = first(); b < end(); ++b)
-            add(cut, windows + b * layer.W * wide, wide, [&](vec sum, index position, index c) { finish(sum, b * layer.S + position, c); });
-    }
-
-    // What takes sums to numbers of a matrix (rows, columns), with a bias and bent; or as they are.
-    auto bent(const float* bias, Number* y, index columns) const {
-        return [bend = bend, bias, y, columns](vec sum, index r, index column) {
-            const index count = columns - column, place = r * columns + column;
+    // What takes sums to numbers of a matrix (rows, columns): with a bias, and bent; or as they are, rows so far apart.
+    auto bent(const float* bias, Number* y, index columns, index first_row) const {
+        return [bend = bend, bias, y, columns, first_row](vec sum, index r, index column) {
+            const index count = columns - column, place = (first_row + r) * columns + column;
             store_some(y + place, bend.forward(sum + load_some(bias + column, count), places_from(place)), count);
         };
     }
@@ -83,84 +129,75 @@ struct Work {
         return [=](vec sum, index r, index column) { store_some(y + r * row + column, sum, columns - column); };
     }
 
-    // The gradient of what is bent, of this thread's sequences: (rows, columns), `row` apart, zeros after the columns.
-    void bend_back(const Number* y, const Number* dy, index positions, index columns, Number* to, index row) const {
-        for (index r = first() * positions; r < end() * positions; ++r) {
+    // The gradient of what is bent, for rows [first, end) of (rows, columns): `row` apart, zeros after the columns.
+    void bend_back(index first, index end, const Number* y, const Number* dy, index columns, index row) const {
+        Number* to = gradient;
+        for (index r = first; r < end; ++r, to += row) {
             for (index c = 0; c < columns; c += LANES) {
                 const index place = r * columns + c, count = columns - c;
-                store_some(to + r * row + c, bend.backward(load_some(dy + place, count), load_some(y + place, count), places_from(place)), count);
+                store_some(to + c, bend.backward(load_some(dy + place, count), load_some(y + place, count), places_from(place)), count);
             }
-            std::fill(to + r * row + columns, to + (r + 1) * row, Number{});
+            std::fill(to + columns, to + row, Number{});
         }
     }
 
-    // The gradient of the weights: a matrix (rows, O) transposed, by windows (rows, width).
-    void weigh(const Number* turned, const Number* packed, float* sums, float* dweight) const {
-        const auto scatter = [&, kernel = layer.kernel, C = layer.C](vec sum, index o, index column) {
-            float* to = dweight + o * width;
-            const index count = width - column;
-            if (kernel == 1) return store_some(to + column, sum, count);
-            for (index lane = 0, tap = column / C, c = column % C; lane < std::min<index>(LANES, count); ++lane) {
-                to[c * kernel + tap] = sum[lane];
-                if (++c == C) c = 0, ++tap;
-            }
-        };
-        const index from = layer.O * team.mine / team.all, to = layer.O * (team.mine + 1) / team.all;
+    void forget() const {
+        std::fill_n(dweight, layer.O * rounded_up(width, MOST_COLUMNS), 0.0f);
+        std::fill_n(dbias, std::max(layer.O, layer.C), 0.0f);
+    }
+
+    // Add to this thread's gradient of the weights: rows of O, transposed, by windows.
+    void weigh(index rows, const Number* of_o, const Number* of_windows) const {
+        transpose(of_o, side, rows, layer.O, turned);
         with_panels(width, [&](auto n) {
-            multiply_rows_by<n>(from, to, turned, depth_of<Number>(rows), rows, packed, width, sums, scatter);
+            constexpr index VECTORS = n * LANES;
+            const index stride = rounded_up(width, VECTORS);
+            pack_over_rows<Number, n>(of_windows, wide, rows, width, over_rows);
+            const auto keep = [&](vec sum, index o, index column) { store(dweight + o * stride + column, sum); };
+            const index deep = depth_of<Number>(rows);
+            run_product(Product<Number, n, decltype(keep)>{turned, deep, rows, over_rows, width, dweight, true, keep}, 0, layer.O);
         });
     }
-    void turn(const Number* of_o, index row, const Number* windows, index windows_row, Number* turned, Number* packed) const {
-        transpose(team, of_o, row, rows, layer.O, turned);
-        with_panels(width, [&](auto n) { pack_over_rows<Number, n>(team, windows, windows_row, rows, width, packed); });
+
+    // All threads' gradients, into the weights' order.
+    void gather(index biases, float* to_weight, float* to_bias) const {
+        team.wait();
+        index stride = 0;
+        with_panels(width, [&](auto n) { stride = rounded_up(width, n * LANES); });
+        const auto of = [&](const float* mine, index thread) {
+            return reinterpret_cast<const float*>(reinterpret_cast<const char*>(others) + thread * apart) + (mine - dweight);
+        };
+        for (index o = layer.O * team.mine / team.all; o < layer.O * (team.mine + 1) / team.all; ++o)
+            for (index column = 0, tap = 0, c = 0; column < width; column += LANES) {
+                vec sum{};
+                for (index thread = 0; thread < team.all; ++thread) sum += load(of(dweight + o * stride + column, thread));
+                const index count = std::min<index>(LANES, width - column);
+                if (layer.kernel == 1) {
+                    store_some(to_weight + o * width + column, sum, count);
+                    continue;
+                }
+                for (index lane = 0; lane < count; ++lane) {
+                    to_weight[o * width + c * layer.kernel + tap] = sum[lane];
+                    if (++c == layer.C) c = 0, ++tap;
+                }
+            }
+        if (team.mine == 0)
+            for (index i = 0; i < biases; ++i) {
+                to_bias[i] = 0.0f;
+                for (index thread = 0; thread < team.all; ++thread) to_bias[i] += *of(dbias + i, thread);
+            }
     }
 };
 
-// Memory of the caller's for what a call forgets: laid out once to be counted, and again to be used.
-struct Room {
-    char* at;
-    index used = 0;
-
-    template <class T>
-    T* take(index count) {
-        char* here = at + used;
-        used += rounded_up(count * static_cast<index>(sizeof(T)), 64);
-        return reinterpret_cast<T*>(here);
-    }
-};
-
-template <class Number>
-struct Places {
-    Number *packed, *gradient, *windows, *turned, *over_rows;
-    float *sums, *weighed;
-
-    Places(const Work<Number>& work, Room& room) {
-        const Layer& layer = work.layer;
-        const index positions = std::max(layer.S, layer.W), columns = std::max(work.side, depth_of<Number>(layer.C));
-        packed = room.take<Number>(std::max(packed_size<Number>(work.width, layer.O), packed_size<Number>(layer.O, work.width)));
-        gradient = room.take<Number>(layer.B * positions * columns);
-        windows = room.take<Number>(work.rows * work.wide);
-        turned = room.take<Number>(layer.O * depth_of<Number>(work.rows));
-        over_rows = room.take<Number>(packed_size<Number>(work.rows, work.width));
-        const bool chunks = words<Number>(std::max(work.width, layer.O)) > DEPTH<Number>;
-        sums = room.take<float>(chunks ? work.rows * rounded_up(std::max(work.width, layer.O), MOST_COLUMNS) : 0);
-        weighed = room.take<float>(layer.O * rounded_up(work.width, MOST_COLUMNS));
-    }
-};
-
-// Run work(a thread's `Work`, places in memory).
-template <class Do>
-void with_layer(const Layer& layer, void* memory, const Do& run) {
+// Run run(a thread's `Work`).
+template <class Run>
+void with_layer(const Layer& layer, void* memory, const Run& run) {
     with_number(layer.bytes, [&](auto number) {
-        using Number = decltype(number);
-        together(layer.threads, [&](Team team) {
-            const Work<Number> work(layer, team);
-            Room room{static_cast<char*>(memory)};
-            run(work, Places<Number>(work, room));
-        });
+        together(layer.threads, [&](Team team) { run(Work<decltype(number)>(layer, team, memory)); });
     });
 }
 
+// Maps without a type, as those that a thread works on.
 template <class Number>
 const Number* as(const Number*, const void* given) {
     return static_cast<const Number*>(given);
@@ -176,70 +213,79 @@ extern "C" {
 
 // Bytes of the memory that the calls below want beside their arguments.
 void textvae_layer_room(const Layer* layer, index* bytes) {
-    with_number(layer->bytes, [&](auto number) {
-        const Work<decltype(number)> work(*layer, Team{});
-        Room room{nullptr};
-        Places<decltype(number)>(work, room);
-        *bytes = room.used;
-    });
+    with_number(layer->bytes, [&](auto number) { *bytes = Work<decltype(number)>(*layer, Team{}, nullptr).room; });
 }
 
-// x (B, S, C) to y (B, W, O); `windows` (B * W, kernel * C up to a whole depth) are kept for backward, and are x itself where nothing is cut.
-void textvae_convolve(const Layer* layer, const void* x, const float* weight, const float* bias, void* windows, void* y, void* memory) {
-    with_layer(*layer, memory, [&](const auto& work, const auto& in) {
-        work.pack_ahead(weight, in.packed);
-        if (work.cuts()) work.cut_windows(as(in.packed, x), as(in.packed, windows));
+// x (B, S, C) to y (B, W, O).
+void textvae_convolve(const Layer* layer, const void* x, const float* weight, const float* bias, void* y, void* memory) {
+    with_layer(*layer, memory, [&](const auto& work) {
+        work.pack_ahead(weight);
         work.team.wait();
-        const auto finish = work.bent(bias, as(in.packed, y), layer->O);
-        work.multiply(as(in.packed, windows), work.wide, work.width, in.packed, layer->O, in.sums, finish);
+        work.by_sequences([&](index first, index end) {
+            const auto windows = work.cut_windows(first, end, as(work.packed, x));
+            const auto finish = work.bent(bias, as(work.packed, y), layer->O, first * layer->W);
+            work.multiply(end - first, windows, work.wide, work.width, layer->O, finish);
+        });
     });
 }
 
-// From the gradient of y, and y, those of x (nullptr where it is not asked for), weight and bias.
-void textvae_convolve_backward(const Layer* layer, const void* windows, const float* weight, const void* y, const void* dy, void* dx,
+// From x, y and the gradient of y those of x (nullptr where it is not asked for), weight and bias.
+void textvae_convolve_backward(const Layer* layer, const void* x, const float* weight, const void* y, const void* dy, void* dx,
                                float* dweight, float* dbias, void* memory) {
-    with_layer(*layer, memory, [&](const auto& work, const auto& in) {
-        const auto number = in.packed;
-        work.bend_back(as(number, y), as(number, dy), layer->W, layer->O, in.gradient, work.side);
-        if (dx) work.pack_back(weight, in.packed);
+    with_layer(*layer, memory, [&](const auto& work) {
+        if (dx) work.pack_back(weight);
+        work.forget();
         work.team.wait();
-        sum_columns(work.team, in.gradient, work.side, work.rows, layer->O, dbias);
-        work.turn(in.gradient, work.side, as(number, windows), work.wide, in.turned, in.over_rows);
-        if (dx) {
+        work.by_sequences([&](index first, index end) {
+            const auto number = work.packed;
+            const index rows = (end - first) * layer->W, columns = layer->S * layer->C;
+            work.bend_back(first * layer->W, end * layer->W, as(number, y), as(number, dy), layer->O, work.side);
+            add_rows(work.gradient, work.side, rows, layer->O, work.dbias);
+            work.weigh(rows, work.gradient, work.cut_windows(first, end, as(number, x)));
+            if (!dx) return;
             const bool cuts = work.cuts();
-            const auto to = cuts ? work.plain(in.windows, work.wide, work.width) : work.plain(as(number, dx), work.width, work.width);
-            work.multiply(in.gradient, work.side, layer->O, in.packed, work.width, in.sums, to);
-            if (cuts) work.add_windows(in.windows, work.plain(as(number, dx), layer->C, layer->C));
-        }
-        work.team.wait();
-        work.weigh(in.turned, in.over_rows, in.weighed, dweight);
+            const auto to = cuts ? work.plain(work.windows, work.wide, work.width)
+                                 : work.plain(as(number, dx) + first * columns, work.width, work.width);
+            work.multiply(end - first, work.gradient, work.side, layer->O, work.width, to);
+            if (cuts) work.add_windows(first, end, work.plain(as(number, dx), layer->C, layer->C));
+        });
+        work.gather(layer->O, dweight, dbias);
     });
 }
 
 // x (B, W, O), rows up to a whole depth, to y (B, S, C).
 void textvae_convolve_transposed(const Layer* layer, const void* x, const float* weight, const float* bias, void* y, void* memory) {
-    with_layer(*layer, memory, [&](const auto& work, const auto& in) {
-        work.pack_back(weight, in.packed);
+    with_layer(*layer, memory, [&](const auto& work) {
+        work.pack_back(weight);
         work.team.wait();
-        work.multiply(as(in.packed, x), work.side, layer->O, in.packed, work.width, in.sums, work.plain(in.windows, work.wide, work.width));
-        work.add_windows(in.windows, work.bent(bias, as(in.packed, y), layer->C));
+        work.by_sequences([&](index first, index end) {
+            const auto from = as(work.packed, x) + first * layer->W * work.side;
+            work.multiply(end - first, from, work.side, layer->O, work.width, work.plain(work.windows, work.wide, work.width));
+            work.add_windows(first, end, work.bent(bias, as(work.packed, y), layer->C, 0));
+        });
     });
 }
 
 // The same back.
 void textvae_convolve_transposed_backward(const Layer* layer, const void* x, const float* weight, const void* y, const void* dy, void* dx,
                                           float* dweight, float* dbias, void* memory) {
-    with_layer(*layer, memory, [&](const auto& work, const auto& in) {
-        const auto number = in.packed;
-        work.bend_back(as(number, y), as(number, dy), layer->S, layer->C, in.gradient, layer->C);
-        work.cut_windows(in.gradient, in.windows);
-        if (dx) work.pack_ahead(weight, in.packed);
+    with_layer(*layer, memory, [&](const auto& work) {
+        if (dx) work.pack_ahead(weight);
+        work.forget();
         work.team.wait();
-        sum_columns(work.team, in.gradient, layer->C, layer->B * layer->S, layer->C, dbias);
-        work.turn(as(number, x), work.side, in.windows, work.wide, in.turned, in.over_rows);
-        if (dx) work.multiply(in.windows, work.wide, work.width, in.packed, layer->O, in.sums, work.plain(as(number, dx), layer->O, layer->O));
-        work.team.wait();
-        work.weigh(in.turned, in.over_rows, in.weighed, dweight);
+        work.by_sequences([&](index first, index end) {
+            const auto number = work.packed;
+            const index rows = (end - first) * layer->W;
+            work.bend_back(first * layer->S, end * layer->S, as(number, y), as(number, dy), layer->C, layer->C);
+            add_rows(work.gradient, layer->C, (end - first) * layer->S, layer->C, work.dbias);
+            for (index b = first; b < end; ++b)
+                take(work.cut, work.gradient + (b - first) * layer->S * layer->C, work.windows + (b - first) * layer->W * work.wide, work.wide);
+            work.weigh(rows, as(number, x) + first * layer->W * work.side, work.windows);
+            if (!dx) return;
+            const auto to = work.plain(as(number, dx) + first * layer->W * layer->O, layer->O, layer->O);
+            work.multiply(end - first, work.windows, work.wide, work.width, layer->O, to);
+        });
+        work.gather(layer->C, dweight, dbias);
     });
 }
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from textvae.nn.kernel.dropping import Drawn, drawn
 from textvae.nn.kernel.gradients import first_order
-from textvae.nn.kernel.layout import call_kernel, room, threads_for, whole_lines
+from textvae.nn.kernel.layout import call_kernel, threads_for, whole_lines
 
 
 @final
@@ -81,26 +81,17 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, curved: bool, drops: Drawn) -> Tensor:
         x, weight = x.contiguous(), weight.contiguous()
         layer = _layer(x, len(weight), x.shape[2], cut, curved, drops)
-        width = cut.kernel * x.shape[2]
-        lines = whole_lines(width, x.dtype) if x.dtype == torch.bfloat16 else width
-        cuts = cut.kernel > 1 or cut.stride > 1 or cut.positions != cut.windows or lines != width
-        windows = room(x, len(x) * cut.windows, lines) if cuts else x
         y = x.new_empty(len(x), cut.windows, len(weight))
-        call_kernel("textvae_convolve", addressof(layer), x, weight, bias.contiguous(), windows, y, _memory(layer))
-        ctx.save_for_backward(windows, weight, *_needed(y, curved, drops))
+        call_kernel("textvae_convolve", addressof(layer), x, weight, bias.contiguous(), y, _memory(layer))
+        ctx.save_for_backward(x, weight, *_needed(y, curved, drops))
         ctx.layer = layer
         return y
 
     @staticmethod
     @first_order
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        windows, weight, *kept = ctx.saved_tensors
-        layer, dy = ctx.layer, dy.contiguous()
-        dx = dy.new_empty(layer.B, layer.S, layer.C) if ctx.needs_input_grad[0] else None
-        dweight, dbias = torch.empty_like(weight), weight.new_empty(len(weight))
-        given = windows, weight, kept[0] if kept else dy, dy
-        call_kernel("textvae_convolve_backward", addressof(layer), *given, dx, dweight, dbias, _memory(layer))
-        return dx, dweight, dbias, None, None, None
+        dx = (ctx.layer.B, ctx.layer.S, ctx.layer.C) if ctx.needs_input_grad[0] else None
+        return _gradients("textvae_convolve_backward", ctx, dy, dx, ctx.layer.O)
 
 
 @final
@@ -118,13 +109,18 @@ class _TransposedConvolution(torch.autograd.Function):
     @staticmethod
     @first_order
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, *kept = ctx.saved_tensors
-        layer, dy = ctx.layer, dy.contiguous()
-        dx = dy.new_empty(layer.B, layer.W, layer.O) if ctx.needs_input_grad[0] else None
-        dweight, dbias = torch.empty_like(weight), weight.new_empty(layer.C)
-        given = x, weight, kept[0] if kept else dy, dy
-        call_kernel("textvae_convolve_transposed_backward", addressof(layer), *given, dx, dweight, dbias, _memory(layer))
-        return dx, dweight, dbias, None, None, None
+        dx = (ctx.layer.B, ctx.layer.W, ctx.layer.O) if ctx.needs_input_grad[0] else None
+        return _gradients("textvae_convolve_transposed_backward", ctx, dy, dx, ctx.layer.C)
+
+
+def _gradients(name: str, ctx: Any, dy: Tensor, shape: tuple[int, ...] | None, biases: int) -> tuple[Tensor | None, ...]:
+    """What backward returns: gradients of x, of its shape or of none where it is not asked for, of weights and of so many biases."""
+    x, weight, *kept = ctx.saved_tensors
+    dy, dx = dy.contiguous(), None if shape is None else dy.new_empty(shape)
+    dweight, dbias = torch.empty_like(weight), weight.new_empty(biases)
+    given = x, weight, kept[0] if kept else dy, dy
+    call_kernel(name, addressof(ctx.layer), *given, dx, dweight, dbias, _memory(ctx.layer))
+    return dx, dweight, dbias, None, None, None
 
 
 def _layer(x: Tensor, outputs: int, channels: int, cut: Cut, curved: bool, drops: Drawn) -> _Layer:

@@ -37,10 +37,13 @@ def call_kernel(name: str, *arguments: Tensor | float | None) -> None:
     getattr(library, name)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
 
 
-def computes(x: Tensor) -> bool:
-    """Whether the kernel is there and reads this: fp32 on the CPU, or bf16 where the processor multiplies it; not while torch compiles."""
-    there = x.device.type == "cpu" and not torch.compiler.is_compiling()
-    return there and ((x.dtype == torch.float32 and kernel().library is not None) or (x.dtype == torch.bfloat16 and kernel().bf16))
+def computes(x: Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Whether the kernel is there and reads this, or makes a dtype of it: fp32 on the CPU, or bf16 where the processor multiplies it.
+
+    Not while torch compiles.
+    """
+    there, dtype = x.device.type == "cpu" and not torch.compiler.is_compiling(), dtype or x.dtype
+    return there and ((dtype == torch.float32 and kernel().library is not None) or (dtype == torch.bfloat16 and kernel().bf16))
 
 
 def room(like: Tensor, *shape: int) -> Tensor:
@@ -129,15 +132,22 @@ def sums_of(x: Tensor, units: int) -> Tensor:
     return x.new_empty(len(x), 4 * units + LINE // 4, dtype=torch.float32)
 
 
-def in_blocks(gates: Tensor) -> Tensor:
-    """A matrix (4H, columns) of an LSTM's gates one after the other, in blocks."""
-    return gates.unflatten(0, (4, -1, BLOCK)).transpose(0, 1).flatten(0, 2)
+def in_blocks(gates: Tensor, axis: int, dtype: torch.dtype) -> Tensor:
+    """A matrix, fp32, whose rows or columns, 4H, are an LSTM's gates one after the other: in blocks."""
+    outer, columns = (1, gates.shape[1]) if axis == 0 else (len(gates), 1)
+    blocks = torch.empty(gates.shape, dtype=dtype, device="cpu")
+    walk = outer, gates.shape[axis] // 4, BLOCK, gates.contiguous(), columns, blocks
+    call_kernel("textvae_in_blocks", dtype.itemsize, *walk, threads_for(gates.numel()))
+    return blocks
 
 
-def by_gate(blocks: Tensor) -> Tensor:
-    """The inverse of `in_blocks`, contiguous, in fp32."""
-    gates = blocks.unflatten(0, (-1, 4, BLOCK)).transpose(0, 1)  # (4, blocks, BLOCK, columns)
-    return gates.to(torch.float32, memory_format=torch.contiguous_format).flatten(0, 2)
+def by_gate(blocks: Tensor, axis: int) -> Tensor:
+    """The inverse of `in_blocks`, in fp32; rows may be apart where they are what stands in blocks."""
+    outer, columns, row = (1, blocks.shape[1], blocks.stride(0)) if axis == 0 else (len(blocks), 1, 1)
+    gates = torch.empty(blocks.shape, dtype=torch.float32, device="cpu")
+    walk = outer, blocks.shape[axis] // 4, BLOCK, blocks, row, columns, gates
+    call_kernel("textvae_by_gate", blocks.itemsize, *walk, threads_for(blocks.numel()))
+    return gates
 
 
 def whole_lines(numbers: int, dtype: torch.dtype) -> int:

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #ifdef __AVX512F__
 #include <immintrin.h>
@@ -131,6 +132,21 @@ inline float value(const half* from) {
 inline void put(float* to, float x) { *to = x; }
 inline void put(half* to, float x) { *to = static_cast<half>(rounded(splat(x))[0] >> 16); }
 
+// The next `count` numbers, a vector of them at most, zeros after them; and back.
+template <class Number>
+vec load_some(const Number* from, index count) {
+    if (count >= LANES) return load(from);
+    vec x{};
+    for (index lane = 0; lane < count; ++lane) x[lane] = value(from + lane);
+    return x;
+}
+
+template <class Number>
+void store_some(Number* to, vec x, index count) {
+    if (count >= LANES) return store(to, x);
+    for (index lane = 0; lane < count; ++lane) put(to + lane, x[lane]);
+}
+
 // A word is what a lane multiplies at once: one fp32, or two bf16 side by side, whose products are added. So many numbers:
 template <class Number>
 constexpr index WORD = sizeof(float) / sizeof(Number);
@@ -169,5 +185,43 @@ inline vec add_product(vec sum, bits one, bits other) {
     return sum + (vec)(one << 16) * (vec)(other << 16) + (vec)(one & upper) * (vec)(other & upper);
 #endif
 }
+
+// As many vectors of words as a vector has: rows become columns.
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define TEXTVAE_SHUFFLES
+#endif
+#endif
+
+#ifdef TEXTVAE_SHUFFLES
+template <int APART, int... LANE>
+inline void exchange(bits& one, bits& other, std::integer_sequence<int, LANE...>) {  // between two vectors, what is to be in the other
+    const bits first = __builtin_shufflevector(one, other, (LANE & APART ? LANES + (LANE ^ APART) : LANE)...);
+    other = __builtin_shufflevector(one, other, (LANE & APART ? LANES + LANE : LANE ^ APART)...);
+    one = first;
+}
+
+template <int APART>
+inline void exchange_all(bits* square) {
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; ++i)
+        if (!(i & APART)) exchange<APART>(square[i], square[i | APART], std::make_integer_sequence<int, LANES>{});
+}
+
+inline void turn(bits* square) {
+    if constexpr (LANES > 8) exchange_all<8>(square);
+    if constexpr (LANES > 4) exchange_all<4>(square);
+    exchange_all<2>(square);
+    exchange_all<1>(square);
+}
+#else
+inline void turn(bits* square) {
+    for (int i = 0; i < LANES; ++i)
+        for (int j = 0; j < i; ++j) {
+            const std::uint32_t word = square[i][j];
+            square[i][j] = square[j][i], square[j][i] = word;
+        }
+}
+#endif
 
 }  // namespace

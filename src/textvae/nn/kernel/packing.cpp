@@ -10,6 +10,14 @@
 
 namespace {
 
+// Where row k of gates in blocks of units stands with the gates one after the other.
+index gate_row(index k, index H, index block, index gates = 4) { return k / block % gates * H + k / (gates * block) * block + k % block; }
+
+template <class From, class To>
+void copy(const From* from, To* to, index count) {
+    for (index i = 0; i < count; i += LANES) store_some(to + i, load_some(from + i, count - i), count - i);
+}
+
 // Columns of one gate's weights for one panel, from number k of the depth on: each number's lanes stand WORD apart.
 template <class Number>
 void pack_panel(const float* from, index stride, index columns, index k, Number* to, index gates) {
@@ -21,10 +29,10 @@ void pack_panel(const float* from, index stride, index columns, index k, Number*
     index column = 0;
     for (; column < columns && (k + column) % PACKED; ++column) pack_column(column);
     for (; column + LANES <= columns; column += LANES) {  // square by square, each read along rows
-        float square[LANES][LANES];
-        for (int lane = 0; lane < LANES; ++lane)
-            for (int j = 0; j < LANES; ++j) square[j][lane] = from[lane * stride + column + j];
-        for (int j = 0; j < LANES; j += PACKED) store_words(place(column + j), load(square[j]), load(square[j + PACKED - 1]));
+        bits square[LANES];
+        for (int lane = 0; lane < LANES; ++lane) square[lane] = (bits)load(from + lane * stride + column);
+        turn(square);
+        for (int j = 0; j < LANES; j += PACKED) store_words(place(column + j), (vec)square[j], (vec)square[j + PACKED - 1]);
     }
     for (; column < columns; ++column) pack_column(column);
 }
@@ -89,7 +97,7 @@ void textvae_pack_backward(index bytes, index gates, index H, index block, const
             using Number = decltype(number);
             constexpr index units = width * LANES, PACKED = WORD<Number>;
             const index depth = gates * H;
-            const auto row = [&](index k) { return k / block % gates * H + k / (gates * block) * block + k % block; };
+            const auto row = [&](index k) { return gate_row(k, H, block, gates); };
             share(H / units, threads, [&](index first, index end) {
                 for (index panel = first; panel < end; ++panel)
                     for (index k = 0; k < depth; k += PACKED)
@@ -99,6 +107,35 @@ void textvae_pack_backward(index bytes, index gates, index H, index block, const
                             store_words(to, load(from), load(from + (PACKED - 1) * H));
                         }
             });
+        });
+    });
+}
+
+// Arrays (outer, 4H, columns) of an LSTM's gates one after the other, as numbers, in blocks of units.
+void textvae_in_blocks(index bytes, index outer, index H, index block, const float* from, index columns, void* to, index threads) {
+    const index runs = 4 * H / block, run = block * columns;
+    with_number(bytes, [&](auto number) {
+        using Number = decltype(number);
+        share(outer * runs, threads, [&](index first, index end) {
+            for (index i = first; i < end; ++i) {
+                const float* there = from + (i / runs * 4 * H + gate_row(i % runs * block, H, block)) * columns;
+                copy(there, static_cast<Number*>(to) + i * run, run);
+            }
+        });
+    });
+}
+
+// And back, in fp32, from rows (outer * 4H) `row` apart.
+void textvae_by_gate(index bytes, index outer, index H, index block, const void* from, index row, index columns, float* to, index threads) {
+    const index runs = 4 * H / block;
+    with_number(bytes, [&](auto number) {
+        share(outer * runs, threads, [&](index first, index end) {
+            for (index i = first; i < end; ++i) {
+                const auto there = static_cast<const decltype(number)*>(from) + i * block * row;
+                float* place = to + (i / runs * 4 * H + gate_row(i % runs * block, H, block)) * columns;
+                for (index j = 0; j < (row == columns ? 1 : block); ++j)
+                    copy(there + j * row, place + j * columns, row == columns ? block * columns : columns);
+            }
         });
     });
 }

@@ -44,11 +44,12 @@ struct Product {
     const Number* packed;
     index columns;
     float* sums;  // (rows, columns in whole panels), between chunks of the depth
+    bool goes_on;  // from the sums that stand there
     const Finish& finish;
 
     index depth(index) const { return words<Number>(numbers); }
     index chunk(index t, index k) const { return chunk_end<Number>(k, 0, depth(t)); }
-    bool fresh(index k) const { return k == 0; }
+    bool fresh(index k) const { return k == 0 && !goes_on; }
     bool turns(index) const { return false; }
     index panels() const { return (columns + N * LANES - 1) / (N * LANES); }
     const Number* left(index, index b, index k) const { return rows + b * row + k * PACKED; }
@@ -61,7 +62,7 @@ struct Product {
     template <int M>
     void enter(Tile<M, N>& sum, index, index b, index panel, index k) const {
         for (int m = 0; m < M; ++m)
-            for (int n = 0; n < N; ++n) sum[m][n] = k ? load(sum_at(b + m, panel) + n * LANES) : vec{};
+            for (int n = 0; n < N; ++n) sum[m][n] = fresh(k) ? vec{} : load(sum_at(b + m, panel) + n * LANES);
     }
 
     template <int M>
@@ -79,12 +80,10 @@ struct Product {
 
 struct NoRegisters {};
 
-template <int N, class Number, class Finish>
-void multiply_rows_by(index first, index end, const Number* rows, index row, index numbers, const Number* packed, index columns, float* sums,
-                      const Finish& finish) {
-    using Cell = Product<Number, N, Finish>;
+// Rows [first, end) of them.
+template <class Cell>
+void run_product(const Cell& cell, index first, index end) {
     [[maybe_unused]] const std::conditional_t<BY_SQUARES<Cell>, MatrixRegisters, NoRegisters> registers{};
-    const Cell cell{rows, row, numbers, packed, columns, sums, finish};
     by_groups(first, end, [&](index from, index to) { step(cell, 0, from, to); });
 }
 
@@ -122,48 +121,43 @@ inline bits word_of(const half* from, index row, index rows, index word, index c
 inline void store_bits(float* to, bits x) { store(to, (vec)x); }
 inline void store_bits(half* to, bits x) { *reinterpret_cast<loose_bits*>(to) = x; }
 
-// A thread's share of the panels of columns, each word of two rows of bf16 or one of fp32: what `rows` rows give to a sum over them.
+// Columns of rows, word by word of two rows of bf16 or one of fp32: what is multiplied where a sum goes over rows.
 template <class Number, int N>
-void pack_over_rows(Team team, const Number* from, index row, index rows, index columns, Number* packed) {
+void pack_over_rows(const Number* from, index row, index rows, index columns, Number* packed) {
     constexpr index VECTORS = N * LANES, VECTOR = LANES * WORD<Number>;
     const index panels = (columns + VECTORS - 1) / VECTORS, deep = words<Number>(rows);
-    for (index panel = panels * team.mine / team.all; panel < panels * (team.mine + 1) / team.all; ++panel) {
-        Number* to = packed + panel * deep * N * VECTOR;
+    for (index panel = 0; panel < panels; ++panel)
         for (index word = 0; word < deep; ++word)
-            for (index column = panel * VECTORS; column < (panel + 1) * VECTORS; column += LANES, to += VECTOR)
-                store_bits(to, word_of(from + column, row, rows, word, std::max<index>(0, columns - column)));
-    }
+            for (index column = panel * VECTORS; column < (panel + 1) * VECTORS; column += LANES, packed += VECTOR)
+                store_bits(packed, word_of(from + column, row, rows, word, std::max<index>(0, columns - column)));
 }
 
-// A thread's share of the columns as rows (columns, depth_of(rows)), a column's words side by side.
+// Columns as rows (columns, depth_of(rows)), a column's words side by side.
 template <class Number>
-void transpose(Team team, const Number* from, index row, index rows, index columns, Number* to) {
-    const index deep = words<Number>(rows), blocks = (columns + LANES - 1) / LANES;
-    for (index block = blocks * team.mine / team.all; block < blocks * (team.mine + 1) / team.all; ++block)
+void transpose(const Number* from, index row, index rows, index columns, Number* to) {
+    const index deep = words<Number>(rows);
+    for (index column = 0; column < columns; column += LANES)
         for (index word = 0; word < deep; word += LANES) {
-            const index column = block * LANES, count = std::min<index>(LANES, columns - column), most = std::min<index>(LANES, deep - word);
-            std::uint32_t square[LANES][LANES];
-            for (index i = 0; i < LANES; ++i)
-                *reinterpret_cast<loose_bits*>(square[i]) = word_of(from + column, row, rows, word + i, count);
+            const index count = std::min<index>(LANES, columns - column), most = std::min<index>(LANES, deep - word);
+            bits square[LANES];
+            for (index i = 0; i < LANES; ++i) square[i] = word_of(from + column, row, rows, word + i, count);
+            turn(square);
             for (index lane = 0; lane < count; ++lane) {
-                bits turned;
-                for (int i = 0; i < LANES; ++i) turned[i] = square[i][lane];
                 Number* place = to + ((column + lane) * deep + word) * WORD<Number>;
                 if (most == LANES)
-                    store_bits(place, turned);
+                    store_bits(place, square[lane]);
                 else
-                    __builtin_memcpy(place, &turned, static_cast<std::size_t>(most) * sizeof(float));
+                    __builtin_memcpy(place, &square[lane], static_cast<std::size_t>(most) * sizeof(float));
             }
         }
 }
 
-// A thread's share of the sums of columns over rows (rows, columns), in fp32.
+// Add rows (rows, columns) to sums (columns).
 template <class Number>
-void sum_columns(Team team, const Number* from, index row, index rows, index columns, float* sums) {
-    const index vectors = (columns + LANES - 1) / LANES;
-    for (index i = vectors * team.mine / team.all; i < vectors * (team.mine + 1) / team.all; ++i) {
-        const index column = i * LANES, count = std::min<index>(LANES, columns - column);
-        vec sum{};
+void add_rows(const Number* from, index row, index rows, index columns, float* sums) {
+    for (index column = 0; column < columns; column += LANES) {
+        const index count = columns - column;
+        vec sum = load_some(sums + column, count);
         for (index r = 0; r < rows; ++r) sum += load_some(from + r * row + column, count);
         store_some(sums + column, sum, count);
     }

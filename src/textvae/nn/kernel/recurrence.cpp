@@ -198,8 +198,9 @@ struct Backward : Shape<Number> {
     static constexpr int N = WIDTH;
     const Number* doutput;  // (B, T, H) with the strides below; nullptr where no output is used
     index doutput_row, doutput_step;
-    float* dh;       // (B, H): in, the gradient of the last h; GRU, out: that of the first but for the product with W_hh
+    float* dh;       // (B, H): in, the gradient of the last h; out, of the first
     float* scratch;  // (B, H)
+    index last;      // step of the walk: 0; -1, of which there is only the product, where the first h's gradient is asked for
 
     index panels() const { return this->H / (N * LANES); }
     index left_row() const { return this->gates_row(); }
@@ -221,7 +222,7 @@ struct Backward : Shape<Number> {
     template <int M>
     void prefetch_rows(index t, index b, index panel, index k, index depth, const float* states) const {
         const index chunks = (depth + DEPTH<Number> - 1) / DEPTH<Number>;
-        if (chunks == 0) return;
+        if (chunks == 0 || t < 0) return;
         for (index m = k * chunks / depth; m < M; m += chunks)
             for (int n = 0; n < N; ++n) {
                 const index unit = (panel * N + n) * LANES;
@@ -258,6 +259,10 @@ struct LstmBackward : Backward<Number, WIDTH> {
         for (int m = 0; m < M; ++m)
             for (int n = 0; n < N; ++n) {
                 const index b = first + m, unit = (panel * N + n) * LANES;
+                if (t < 0) {
+                    store(this->dh + b * H + unit, sum[m][n]);
+                    continue;
+                }
                 Number* a = this->gates_at(t, b, this->place(unit));
                 const vec i = load(a), f = load(a + block), g = load(a + 2 * block), o = load(a + 3 * block);
                 const float* before = c + (t * B + b) * H + unit;
@@ -293,8 +298,12 @@ struct GruBackward : Backward<Number, WIDTH> {
         for (int m = 0; m < M; ++m)
             for (int n = 0; n < N; ++n) {
                 const index b = first + m, unit = (panel * N + n) * LANES;
-                Number* a = this->gates_at(t, b, unit);
                 float* carried = this->dh + b * H + unit;
+                if (t < 0) {
+                    store(carried, load(carried) + sum[m][n]);
+                    continue;
+                }
+                Number* a = this->gates_at(t, b, unit);
                 const vec new_h = load(a), r = load(a + H), z = load(a + 2 * H), q = load(a + 3 * H);
                 const vec dh = sum[m][n] + this->output_gradient(t, b, unit) + load(carried);
                 const vec dn = dh * (1.0f - z) * (1.0f - new_h * new_h);
@@ -322,7 +331,7 @@ void walk_backward(const Cell& cell, index threads) {
     share(cell.B, threads, [&](index first, index end) {
         [[maybe_unused]] const std::conditional_t<BY_SQUARES<Cell>, MatrixRegisters, Nothing> registers{};
         by_groups(first, end, [&](index from, index to) {
-            for (index t = cell.T - 1; t >= 0; --t) step(cell, t, from, to);
+            for (index t = cell.T - 1; t >= cell.last; --t) step(cell, t, from, to);
         });
     });
 }
@@ -367,25 +376,26 @@ void textvae_gru_forward(index bytes, index T, index B, index H, index C, const 
 
 void textvae_lstm_backward(index bytes, index T, index B, index H, const void* packed, void* rows, index row, void* gates,
                            index block, const float* c, const void* doutput, index doutput_row, index doutput_step, float* dh, float* dc,
-                           float* scratch, index threads) {
+                           float* scratch, int to_first, index threads) {
     with_number(bytes, [&](auto number) {
         using Number = decltype(number);
         const auto shape = shaped<Number>(T, B, H, 0, packed, rows, row, gates, block, true);
         const auto given = static_cast<const Number*>(doutput);
         with_width(H, [&](auto width) {
-            walk_backward(LstmBackward<Number, width>{{shape, given, doutput_row, doutput_step, dh, scratch}, c, dc}, threads);
+            walk_backward(LstmBackward<Number, width>{{shape, given, doutput_row, doutput_step, dh, scratch, to_first ? -1 : 0}, c, dc}, threads);
         });
     });
 }
 
 void textvae_gru_backward(index bytes, index T, index B, index H, const void* packed, void* rows, index row, void* gates,
-                          index block, const void* doutput, index doutput_row, index doutput_step, float* dh, float* scratch, index threads) {
+                          index block, const void* doutput, index doutput_row, index doutput_step, float* dh, float* scratch, int to_first,
+                          index threads) {
     with_number(bytes, [&](auto number) {
         using Number = decltype(number);
         const auto shape = shaped<Number>(T, B, H, 0, packed, rows, row, gates, block, true);
         const auto given = static_cast<const Number*>(doutput);
         with_width(H, [&](auto width) {
-            walk_backward(GruBackward<Number, width>{{shape, given, doutput_row, doutput_step, dh, scratch}}, threads);
+            walk_backward(GruBackward<Number, width>{{shape, given, doutput_row, doutput_step, dh, scratch, to_first ? -1 : 0}}, threads);
         });
     });
 }

@@ -112,4 +112,4 @@ def _through(core: nn.LSTM | nn.GRU, first: Weights, x: Tensor, added: Added | N
         else:
             x, *last = gru(x, state[0][layer], weights, added)
         after.append(last)
-    return x, tuple(torch.stack(parts) for parts in zip(*after, strict=True))
+    return x, tuple(parts[0][None] if len(parts) == 1 else torch.stack(parts) for parts in zip(*after, strict=True))
