@@ -1,4 +1,5 @@
-"""Adam with fused steps, through torch's function of one step: `torch.optim`'s classes load torch.compile's machinery first.
+"""Adam with fused steps: by the compiled kernel, or through torch's function of one step, for `torch.optim`'s classes load torch.compile's
+machinery first.
 
 That is 1.2 of the 4 seconds from a command to its first training step, for something that is not compiled.
 """
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from textvae.config import TrainingSettings
+from textvae.nn.kernel import moving
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 SLOTS = ("exp_avg", "exp_avg_sq", "step")
@@ -39,23 +41,38 @@ class Adam:
             if index not in self._slots:
                 self._slots[index] = _fresh(parameter)
         slots = [self._slots[index] for index, _ in moved]
+        weights: list[Tensor] = [parameter for _, parameter in moved]
+        gradients = [parameter.grad for _, parameter in moved if parameter.grad is not None]
+        means, squares, steps = ([slot[name] for slot in slots] for name in SLOTS)
+        rate = self.learning_rate
+        if isinstance(rate, float) and moving.moves(weights, gradients):
+            moving.adam(weights, gradients, means, squares, steps, rate, BETAS, EPSILON, self._weight_decay, self._decoupled)
+            return
         adam(
-            [parameter for _, parameter in moved],
-            [parameter.grad for _, parameter in moved if parameter.grad is not None],
-            [slot["exp_avg"] for slot in slots],
-            [slot["exp_avg_sq"] for slot in slots],
+            weights,
+            gradients,
+            means,
+            squares,
             [],
-            [slot["step"] for slot in slots],
+            steps,
             fused=True,
             amsgrad=False,
             beta1=BETAS[0],
             beta2=BETAS[1],
-            lr=self.learning_rate,
+            lr=rate,
             weight_decay=self._weight_decay,
             eps=EPSILON,
             maximize=False,
             decoupled_weight_decay=self._decoupled,
         )
+
+    def shorten(self, norm: float) -> None:
+        """Scale the gradient so that its norm is at most `norm`, without waiting for the device."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if moving.moves(gradients):
+            moving.shorten(gradients, norm)
+        else:
+            nn.utils.clip_grad_norm_(self.parameters, norm)
 
     def forget(self) -> None:
         """Drop the gradients."""

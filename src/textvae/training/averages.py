@@ -9,6 +9,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from textvae.nn.kernel import moving
+
 
 @final
 class WeightAverage:
@@ -25,7 +27,10 @@ class WeightAverage:
     def update(self, step: int) -> None:
         """Move the averages towards the weights after step `step`; early steps count for more, so that the start is forgotten."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(*self._pairs, 1 - decay)
+        if moving.moves(*self._pairs):
+            moving.approach(*self._pairs, 1 - decay)
+        else:
+            torch._foreach_lerp_(*self._pairs, 1 - decay)
 
     def load(self, values: dict[str, Tensor]) -> None:
         """Take up saved averages."""

@@ -107,7 +107,7 @@ class Engine(ABC):
 
     def clip(self, norm: float) -> None:
         """Shorten the gradient to a norm, without waiting for the device."""
-        nn.utils.clip_grad_norm_(self._optimizer.parameters, norm)
+        self._optimizer.shorten(norm)
 
     def step(self) -> None:
         """Follow the gradient, and forget it."""

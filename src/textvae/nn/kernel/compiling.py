@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextvars import ContextVar
-from ctypes import CDLL, c_float, c_int, c_int64, c_uint32, c_void_p
+from ctypes import CDLL, c_double, c_float, c_int, c_int64, c_uint32, c_void_p
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -28,7 +28,7 @@ LINE = 64
 """Bytes to a line of the processor's cache."""
 
 _HERE = Path(__file__).parent
-SOURCES = tuple(_HERE / f"{name}.cpp" for name in ("packing", "recurrence", "symbols", "generation", "beams", "dropping", "layers"))
+SOURCES = tuple(_HERE / f"{name}.cpp" for name in ("packing", "recurrence", "symbols", "generation", "beams", "dropping", "layers", "moving"))
 HEADERS = tuple(_HERE / f"{name}.h" for name in ("numbers", "squares", "tiles", "emitter", "bend", "product", "windows"))
 PATIENCE_SECONDS = 180
 
@@ -53,6 +53,9 @@ SIGNATURES = {
     "textvae_convolve_backward": (_P,) * 9,
     "textvae_convolve_transposed": (_P,) * 6,
     "textvae_convolve_transposed_backward": (_P,) * 9,
+    "textvae_shorten": (_I, _P, _P, c_double, _P, _I),
+    "textvae_adam": (_I, _P, _P, _P, _P, _P, _P, c_double, c_double, c_double, c_double, c_double, c_int, _I),
+    "textvae_approach": (_I, _P, _P, _P, c_float, _I),
     "textvae_generate": (_P, _P, _P, _P, _P, _I),
     "textvae_path": (_P, _I, _P, _P, _P, _I),
     "textvae_search": (_P, _P, _P, _P, _P, _I),
@@ -180,7 +183,7 @@ def _compiled(compiler: tuple[str, ...], threads: bool) -> Path:
 def _flags(threads: bool) -> list[str]:
     """How the kernel is compiled."""
     native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-    return ["-std=c++17", "-O3", native, "-fPIC", "-fno-exceptions", *(["-fopenmp"] if threads else [])]
+    return ["-std=c++17", "-O3", native, "-fPIC", "-fno-exceptions", "-fno-math-errno", *(["-fopenmp"] if threads else [])]
 
 
 def _run(*command: str) -> str:

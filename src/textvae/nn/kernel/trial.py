@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from textvae.nn.kernel import dropping, generation, layers, recurrence
+from textvae.nn.kernel import dropping, generation, layers, moving, recurrence
 
 TOLERANCE = 1e-4
 """By which a fresh kernel may differ from torch, relative and absolute: rounding is a hundred times less, a mistake much more."""
@@ -25,7 +25,7 @@ LIKE: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
 
 def mistake() -> str | None:
     """What the kernel computes otherwise than torch in fp32; None where all agrees."""
-    return _wrong(torch.float32, TOLERANCE, _wrong_path)
+    return _wrong(torch.float32, TOLERANCE, _wrong_path) or _wrong_step(torch.Generator().manual_seed(0))
 
 
 def bf16_mistake() -> str | None:
@@ -147,6 +147,22 @@ def _wrong_draw(generator: torch.Generator) -> str | None:
         if (logits[:, 1:].max(1).values - logits.gather(1, seen[:, None])[:, 0]).max() > BF16_TOLERANCE * logits.abs().max():
             return "what it draws is not likely to torch"
     return None
+
+
+def _wrong_step(generator: torch.Generator) -> str | None:
+    """Whether a gradient is shortened, or a weight or an average moved, otherwise than by torch."""
+    weight, gradient, mean = (torch.randn(3, 7, generator=generator, **LIKE) for _ in range(3))
+    square, step, average = mean.square(), torch.full((), 2.0, **LIKE), torch.zeros(3, 7, **LIKE)
+    short = gradient / gradient.norm()
+    theirs_mean, theirs_square = mean.lerp(short, 0.1), square.lerp(short.square(), 0.001)
+    moved = theirs_mean / (1 - 0.9**3) / ((theirs_square / (1 - 0.999**3)).sqrt() + 1e-8)
+    expected = [short, theirs_mean, theirs_square, 0.99 * weight - 0.1 * moved, 0.3 * (0.99 * weight - 0.1 * moved)]
+    moving.shorten([gradient], 1.0)
+    moving.adam([weight], [gradient], [mean], [square], [step], 0.1, (0.9, 0.999), 1e-8, 0.1, True)
+    moving.approach([average], [weight], 0.3)
+    found = [gradient, mean, square, weight, average]
+    agree = float(step) == 3 and all(_agree(one, other, TOLERANCE) for one, other in zip(found, expected, strict=True))
+    return None if agree else "its step of Adam is not torch's"
 
 
 def _emitter(generator: torch.Generator) -> tuple[generation.Reader, Tensor, tuple[Tensor, ...]]:
