@@ -52,7 +52,7 @@ def doctor(surroundings: Mapping[str, str]) -> dict[str, object]:
 def test_its_own_tests_pass(surroundings: Mapping[str, str]) -> None:
     found = doctor(surroundings)
     assert found["kernel_bf16"], found
-    names = "kernel", "kernel_bf16", "kernel_symbols", "kernel_generation", "affine", "dropout"
+    names = "kernel", "kernel_bf16", "kernel_symbols", "kernel_generation", "affine", "dropout", "kernel_moving"
     files = [str(HERE / f"test_{name}.py") for name in names]
     left = "not a_processor_without and not 150_steps"  # which asks this processor; which is long, and of no path of its own
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", left]

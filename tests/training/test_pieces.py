@@ -21,6 +21,7 @@ from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError, RunError
 from textvae.nn.kernel.processor import multiplies_bf16_faster
 from textvae.storage import append_line, write_atomically, write_json
+from textvae.nn.kernel.compiling import SWITCH
 from textvae.training.adam import Adam
 from textvae.training.averages import WeightAverage
 from textvae.training.engine import chosen_device, chosen_precision, computes_bf16, launch
@@ -255,8 +256,12 @@ def test_one_process_computes_at_the_precision_and_follows_the_clipped_gradient(
 # ── the optimizer ──
 
 
+@pytest.mark.parametrize("way", ["kernel", "off"])
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
-def test_adam_takes_torchs_steps_and_skips_what_has_no_gradient(kind: type[torch.optim.Optimizer]) -> None:
+def test_adam_takes_torchs_steps_and_skips_what_has_no_gradient(
+    kind: type[torch.optim.Optimizer], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, way)
     torch.manual_seed(0)
     ours, theirs = nn.ModuleList([nn.Linear(3, 2), nn.Linear(1, 1)]), nn.ModuleList([nn.Linear(3, 2), nn.Linear(1, 1)])
     theirs.load_state_dict(ours.state_dict())
@@ -270,7 +275,8 @@ def test_adam_takes_torchs_steps_and_skips_what_has_no_gradient(kind: type[torch
         one.forget()
         other.step()
         other.zero_grad()
-    assert all(torch.equal(mine, its) for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True))
+    for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-6, atol=1e-6)
     assert sorted(one.state()) == [f"{index}.{slot}" for index in (0, 1) for slot in ("exp_avg", "exp_avg_sq", "step")]
 
 

@@ -52,14 +52,14 @@ def _by_kernel(x: Tensor, layer: nn.Linear | nn.Conv1d | nn.ConvTranspose1d, act
     """Whether the kernel computes this layer: an ordinary one, of fp32 weights, in fp32 or by autocast in bf16."""
     if not isinstance(layer, nn.Linear) and (layer.groups, layer.dilation, layer.padding_mode) != (1, (1,), "zeros"):
         return False
-    if x.numel() == 0 or layer.weight.dtype != torch.float32 or (activation is not None and activation.drops >= 1):
+    if x.numel() == 0 or layer.weight.dtype != torch.float32 or (activation is not None and activation.dropout.drops >= 1):
         return False
     mixed = torch.is_autocast_enabled("cpu")
     return computes(x) and x.dtype == (torch.get_autocast_dtype("cpu") if mixed else torch.float32)
 
 
 def _told(activation: EluDropout | None) -> After:
-    return NOTHING if activation is None else After(curved=True, p=activation.drops)
+    return NOTHING if activation is None else After(curved=True, p=activation.dropout.drops)
 
 
 def _after(y: Tensor, activation: EluDropout | None) -> Tensor:

@@ -44,19 +44,10 @@ class EluDropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.p = p
-
-    @property
-    def drops(self) -> float:
-        """With which probability it drops now: p in training, else 0."""
-        return self.p if self.training else 0.0
+        self.dropout = Dropout(p)
 
     def forward(self, x: Tensor) -> Tensor:
         """Bend x, of any shape, and drop elements of it."""
-        if self.training and self.p < 1 and computes(x):
-            return drop_elu(x, self.p)
-        return F.dropout(F.elu(x), self.p, self.training)
-
-    def extra_repr(self) -> str:
-        """The probability."""
-        return f"p={self.p}"
+        if self.training and self.dropout.p < 1 and computes(x):
+            return drop_elu(x, self.dropout.p)
+        return self.dropout(F.elu(x))

@@ -28,7 +28,7 @@ LINE = 64
 """Bytes to a line of the processor's cache."""
 
 _HERE = Path(__file__).parent
-SOURCES = tuple(_HERE / f"{name}.cpp" for name in ("packing", "recurrence", "symbols", "generation", "beams", "dropping", "layers", "moving"))
+SOURCES = tuple(_HERE / f"{name}.cpp" for name in ("packing", "recurrence", "symbols", "generation", "beams", "dropping", "layers", "distortion", "moving"))
 HEADERS = tuple(_HERE / f"{name}.h" for name in ("numbers", "squares", "tiles", "emitter", "bend", "product", "windows"))
 PATIENCE_SECONDS = 180
 
@@ -53,6 +53,8 @@ SIGNATURES = {
     "textvae_convolve_backward": (_P,) * 9,
     "textvae_convolve_transposed": (_P,) * 6,
     "textvae_convolve_transposed_backward": (_P,) * 9,
+    "textvae_distortion": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _I),
+    "textvae_distortion_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _P, _P, _I),
     "textvae_shorten": (_I, _P, _P, c_double, _P, _I),
     "textvae_adam": (_I, _P, _P, _P, _P, _P, _P, c_double, c_double, c_double, c_double, c_double, c_int, _I),
     "textvae_approach": (_I, _P, _P, _P, c_float, _I),
