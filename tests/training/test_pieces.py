@@ -19,9 +19,9 @@ from textvae.config import TrainingSettings
 from textvae.data.batches import BucketedBatches
 from textvae.data.tokens import TokenTable
 from textvae.errors import ConfigError, RunError
+from textvae.nn.kernel.compiling import SWITCH
 from textvae.nn.kernel.processor import multiplies_bf16_faster
 from textvae.storage import append_line, write_atomically, write_json
-from textvae.nn.kernel.compiling import SWITCH
 from textvae.training.adam import Adam
 from textvae.training.averages import WeightAverage
 from textvae.training.engine import chosen_device, chosen_precision, computes_bf16, launch

@@ -116,9 +116,9 @@ class _Lstm(torch.autograd.Function):
         _walk_back("lstm", BLOCK, w_hh, rows, gates, (cs,), doutput, (dh, dc), ctx.needs_input_grad[1])
         dgates = gates[:, : 4 * units]  # (T * B, 4H), in blocks
         dw = dgates.t() @ _seen(rows, first + inputs)  # of h, one, x
-        dw_hh, dbias, dw_ih = (by_gate(part, 0) for part in (dw[:, :units], dw[:, units:first], dw[:, first : first + inputs]))
+        dw_hh, dbias, dw_ih = by_gate(dw, 0, units, first - units, inputs)
         dx = _batch_first(dgates @ in_blocks(w_ih, 0, dgates.dtype), batch) if ctx.needs_input_grad[0] else None
-        dtable, dfixed = (None if d is None else by_gate(d, 1) for d in _sums(dgates, table, symbols, fixed))
+        dtable, dfixed = (None if d is None else by_gate(d, 1)[0] for d in _sums(dgates, table, symbols, fixed))
         return dx, dh, dc, dw_ih, dw_hh, None if bias is None else dbias.view(-1), dtable, None, dfixed
 
 

@@ -28,18 +28,18 @@ LINE = 64
 """Bytes to a line of the processor's cache."""
 
 _HERE = Path(__file__).parent
-SOURCES = tuple(_HERE / f"{name}.cpp" for name in ("packing", "recurrence", "symbols", "generation", "beams", "dropping", "layers", "distortion", "moving"))
-HEADERS = tuple(_HERE / f"{name}.h" for name in ("numbers", "squares", "tiles", "emitter", "bend", "product", "windows"))
+SOURCES, HEADERS = (tuple(sorted(_HERE.glob(f"*.{kind}"))) for kind in ("cpp", "h"))
 PATIENCE_SECONDS = 180
 
 _I, _P = c_int64, c_void_p
 SIGNATURES = {
     "textvae_huge_pages": (_P, _I),
     "textvae_same": (_I, _P, _P, _P, _P, _I),
-    "textvae_pack_forward": (_I, _I, _I, _I, _I, _P, _I, _I, _P, _I),
+    "textvae_pack_forward": (_I, _I, _I, _I, _I, _P, _P, _P, _P, _I),
+    "textvae_lay_rows": (_I, _I, _I, _I, _P, _I, _P, _I, _I, _I, _I, _P, _I, _I),
     "textvae_pack_backward": (_I, _I, _I, _I, _P, _P, _I),
     "textvae_in_blocks": (_I, _I, _I, _I, _P, _I, _P, _I),
-    "textvae_by_gate": (_I, _I, _I, _I, _P, _I, _I, _P, _I),
+    "textvae_by_gate": (_I, _I, _I, _I, _P, _I, _I, _P, _P, _I),
     "textvae_lstm_forward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _P, _P, _P, _P, c_int, _I),
     "textvae_gru_forward": (_I, _I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _P, _P, _P, _P, c_int, _I),
     "textvae_lstm_backward": (_I, _I, _I, _I, _P, _P, _I, _P, _I, _P, _P, _I, _I, _P, _P, _P, c_int, _I),
@@ -80,6 +80,11 @@ def kernel() -> Kernel:
     """The kernel of this machine, compiled at its first use; absent where it is switched off, cannot be built or errs. Never raises."""
     if os.environ.get(SWITCH, "").lower() == "off":
         return Kernel(None, f"switched off by {SWITCH}=off")
+    return loaded()
+
+
+def loaded() -> Kernel:
+    """The kernel of this machine, switched off or not."""
     return _on_trial.get() or _tested()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from ctypes import Structure, addressof, c_float, c_int32, c_int64
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, final
 
 import torch
@@ -64,12 +65,15 @@ def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, after
     return _TransposedConvolution.apply(x, weight, bias, cut, after.curved, drawn(after.p))
 
 
+SHAPE = "bytes", "B", "S", "C", "W", "O", "kernel", "stride", "crop", "threads"
+
+
 @final
 class _Layer(Structure):
     """`Layer` of layers.cpp."""
 
     _fields_ = [
-        *((name, c_int64) for name in ("bytes", "B", "S", "C", "W", "O", "kernel", "stride", "crop", "threads", "seed", "least")),
+        *((name, c_int64) for name in (*SHAPE, "seed", "least")),
         ("scale", c_float),
         ("curved", c_int32),
     ]
@@ -132,9 +136,15 @@ def _layer(x: Tensor, outputs: int, channels: int, cut: Cut, curved: bool, drops
 
 def _memory(layer: _Layer) -> Tensor:
     """Room for what a call forgets."""
-    size = c_int64()
+    return torch.empty(_room(*(getattr(layer, name) for name in SHAPE)), dtype=torch.uint8, device="cpu")
+
+
+@lru_cache(1024)
+def _room(*shape: int) -> int:
+    """How many bytes that is, by all of a layer that it depends on."""
+    layer, size = _Layer(*shape), c_int64()
     call_kernel("textvae_layer_room", addressof(layer), addressof(size))
-    return torch.empty(size.value, dtype=torch.uint8, device="cpu")
+    return size.value
 
 
 def _needed(y: Tensor, curved: bool, drops: Drawn) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textvae.nn.kernel.compiling import LINE, kernel
+from textvae.nn.kernel.compiling import LINE, kernel, loaded
 
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]
 """Of one layer with G gates and C inputs: weight_ih (G * H, C), weight_hh (G * H, H), bias_ih (G * H), bias_hh (G * H)."""
@@ -32,7 +32,7 @@ FEW = 1 << 15
 
 def call_kernel(name: str, *arguments: Tensor | float | None) -> None:
     """Call a function of the kernel, tensors by their addresses."""
-    library = kernel().library
+    library = loaded().library
     assert library is not None, "callers ask first whether the kernel is there"
     getattr(library, name)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
 
@@ -79,19 +79,21 @@ def packed_forward(gates: int, *parts: tuple[Tensor, ...], dtype: torch.dtype = 
         parts: fp32 matrices (G * H, columns), side by side; a part begins where a product begins, with zeros between.
         dtype: of the packed numbers, fp32 or bf16.
     """
-    units = len(parts[0][0]) // gates
-    widths = [sum(block.shape[1] for block in part) for part in parts]
-    full = [_depth(width, dtype) for width in widths]
-    allocate = torch.empty if full == widths else torch.zeros
-    packed, first = allocate(sum(full) * gates * units, dtype=dtype, device="cpu"), 0
-    for part, width in zip(parts, full, strict=True):
-        k = first
-        for block in part:
-            block = block if block.stride(1) == 1 or block.shape[1] == 1 else block.contiguous()
-            shape = dtype.itemsize, gates, units, sum(full) * dtype.itemsize // torch.float32.itemsize, k
-            call_kernel("textvae_pack_forward", *shape, block, block.shape[1], block.stride(0), packed, threads_for(packed.numel()))
-            k += block.shape[1]
-        first += width
+    units, blocks = len(parts[0][0]) // gates, list[tuple[Tensor | None, int]]()
+    for part in parts:
+        width = sum(block.shape[1] for block in part)
+        blocks += [(block if block.stride(1) == 1 or block.shape[1] == 1 else block.contiguous(), block.shape[1]) for block in part]
+        blocks.append((None, _depth(width, dtype) - width))
+    depth, count = sum(width for _, width in blocks), len(blocks)
+    packed = torch.empty(depth * gates * units, dtype=dtype, device="cpu")
+    matrices, columns, strides = (c_void_p * count)(), (c_int64 * count)(), (c_int64 * count)()
+    for i, (block, width) in enumerate(blocks):
+        columns[i] = width
+        if block is not None:
+            matrices[i], strides[i] = block.data_ptr(), block.stride(0)
+    shape = dtype.itemsize, gates, units, depth * dtype.itemsize // torch.float32.itemsize, count
+    arrays = addressof(matrices), addressof(columns), addressof(strides)
+    call_kernel("textvae_pack_forward", *shape, *arrays, packed, threads_for(packed.numel()))
     return packed
 
 
@@ -112,13 +114,11 @@ def rows_of(x: Tensor, h: Tensor, one: bool) -> Tensor:
     line, first = LINE // x.itemsize, units + one
     used = first + inputs
     width = -(-used // line) | 1
-    rows = room(x, positions + 1, batch, width * line)
-    rows[0, :, :units] = h
-    if one:
-        rows[:, :, units] = 1.0
-    if inputs:
-        rows[:-1, :, first:used] = x.transpose(0, 1)
-    rows[:, :, used : whole_lines(used, x.dtype)] = 0.0
+    rows, end = room(x, positions + 1, batch, width * line), whole_lines(used, x.dtype)
+    x = x if x.stride(2) == 1 or inputs < 2 else x.contiguous()
+    beside = int(one), x, x.stride(0), x.stride(1), inputs, end
+    walk = x.itemsize, positions, batch, units, h.to(x.dtype).contiguous()
+    call_kernel("textvae_lay_rows", *walk, *beside, rows, rows.stride(1), threads_for(rows.numel()))
     return rows
 
 
@@ -141,11 +141,13 @@ def in_blocks(gates: Tensor, axis: int, dtype: torch.dtype) -> Tensor:
     return blocks
 
 
-def by_gate(blocks: Tensor, axis: int) -> Tensor:
-    """The inverse of `in_blocks`, in fp32; rows may be apart where they are what stands in blocks."""
-    outer, columns, row = (1, blocks.shape[1], blocks.stride(0)) if axis == 0 else (len(blocks), 1, 1)
-    gates = torch.empty(blocks.shape, dtype=torch.float32, device="cpu")
-    walk = outer, blocks.shape[axis] // 4, BLOCK, blocks, row, columns, gates
+def by_gate(blocks: Tensor, axis: int, *widths: int) -> list[Tensor]:
+    """The inverse of `in_blocks`, in fp32, of rows (4H, columns) cut into so many columns side by side, or whole (rows, 4H)."""
+    outer, row = (1, blocks.stride(0)) if axis == 0 else (len(blocks), 1)
+    shapes = [(len(blocks), width) for width in widths] if axis == 0 else [tuple(blocks.shape)]
+    gates, count = [torch.empty(shape, dtype=torch.float32, device="cpu") for shape in shapes], len(shapes)
+    columns, places = (c_int64 * count)(*(widths or [1])), (c_void_p * count)(*[part.data_ptr() for part in gates])
+    walk = outer, blocks.shape[axis] // 4, BLOCK, blocks, row, count, addressof(columns), addressof(places)
     call_kernel("textvae_by_gate", blocks.itemsize, *walk, threads_for(blocks.numel()))
     return gates
 

@@ -24,9 +24,13 @@ void pack_panel(const float* from, index stride, index columns, index k, Number*
     constexpr index PACKED = WORD<Number>;
     const auto place = [&](index column) { return to + (k + column) / PACKED * gates * LANES * PACKED + (k + column) % PACKED; };
     const auto pack_column = [&](index column) {
-        for (int lane = 0; lane < LANES; ++lane) put(place(column) + lane * PACKED, from[lane * stride + column]);
+        for (int lane = 0; lane < LANES; ++lane) put(place(column) + lane * PACKED, from ? from[lane * stride + column] : 0.0f);
     };
     index column = 0;
+    if (!from) {
+        for (; column < columns; ++column) pack_column(column);
+        return;
+    }
     for (; column < columns && (k + column) % PACKED; ++column) pack_column(column);
     for (; column + LANES <= columns; column += LANES) {  // square by square, each read along rows
         bits square[LANES];
@@ -74,18 +78,39 @@ void textvae_same(index count, const void* const* arrays, const void* const* oth
     *same = !differs;
 }
 
-// Columns of a matrix (gates * H, columns), rows `stride` apart, into numbers k... of the forward walk's weights: per panel of
-// units (`depth` words of them in all), per word, the gates' vectors. Numbers have so many bytes.
-void textvae_pack_forward(index bytes, index gates, index H, index depth, index k, const float* W, index columns, index stride,
-                          void* packed, index threads) {
+// Matrices (gates * H, columns), rows `strides` apart, side by side as the forward walk reads them: per panel of units (`depth` words of
+// them in all), per word, the gates' vectors. What has no matrix is zero. Numbers have so many bytes.
+void textvae_pack_forward(index bytes, index gates, index H, index depth, index count, const float* const* matrices, const index* columns,
+                          const index* strides, void* packed, index threads) {
     with_number(bytes, [&](auto number) {
         using Number = decltype(number);
         share(H / LANES, threads, [&](index first, index end) {
             for (index panel = first; panel < end; ++panel)
                 for (index gate = 0; gate < gates; ++gate) {
                     Number* to = static_cast<Number*>(packed) + (panel * depth * gates + gate) * LANES * WORD<Number>;
-                    pack_panel(W + (gate * H + panel * LANES) * stride, stride, columns, k, to, gates);
+                    for (index i = 0, k = 0; i < count; k += columns[i++])
+                        pack_panel(matrices[i] ? matrices[i] + (gate * H + panel * LANES) * strides[i] : nullptr, strides[i], columns[i], k,
+                                   to, gates);
                 }
+        });
+    });
+}
+
+// What the steps multiply, (T + 1, B, row): before the first h, (B, H); beside it `one` ones, a map's numbers (B, T, C), rows and steps so
+// far apart, and zeros up to `end`.
+void textvae_lay_rows(index bytes, index T, index B, index H, const void* h, index one, const void* x, index x_row, index x_step, index C,
+                      index end, void* rows, index row, index threads) {
+    with_number(bytes, [&](auto number) {
+        using Number = decltype(number);
+        const auto from = static_cast<const Number*>(x), before = static_cast<const Number*>(h);
+        share(T * B, threads, [&](index first, index past) {
+            for (index r = first; r < past; ++r) {
+                Number* to = static_cast<Number*>(rows) + r * row;
+                if (r < B) copy(before + r * H, to, H);
+                if (one) put(to + H, 1.0f);
+                copy(from + r % B * x_row + r / B * x_step, to + H + one, C);
+                for (index i = H + one + C; i < end; ++i) to[i] = Number{};
+            }
         });
     });
 }
@@ -125,16 +150,22 @@ void textvae_in_blocks(index bytes, index outer, index H, index block, const flo
     });
 }
 
-// And back, in fp32, from rows (outer * 4H) `row` apart.
-void textvae_by_gate(index bytes, index outer, index H, index block, const void* from, index row, index columns, float* to, index threads) {
+// And back, in fp32, from rows (outer * 4H) `row` apart: columns side by side into so many arrays.
+void textvae_by_gate(index bytes, index outer, index H, index block, const void* from, index row, index count, const index* columns,
+                     float* const* to, index threads) {
     const index runs = 4 * H / block;
     with_number(bytes, [&](auto number) {
         share(outer * runs, threads, [&](index first, index end) {
-            for (index i = first; i < end; ++i) {
-                const auto there = static_cast<const decltype(number)*>(from) + i * block * row;
-                float* place = to + (i / runs * 4 * H + gate_row(i % runs * block, H, block)) * columns;
-                for (index j = 0; j < (row == columns ? 1 : block); ++j)
-                    copy(there + j * row, place + j * columns, row == columns ? block * columns : columns);
+            for (index run = first; run < end; ++run) {
+                auto there = static_cast<const decltype(number)*>(from) + run * block * row;
+                const index place = run / runs * 4 * H + gate_row(run % runs * block, H, block);
+                for (index i = 0; i < count; there += columns[i++]) {
+                    float* at = to[i] + place * columns[i];
+                    if (row == columns[i])
+                        copy(there, at, block * row);
+                    else
+                        for (index j = 0; j < block; ++j) copy(there + j * row, at + j * columns[i], columns[i]);
+                }
             }
         });
     });

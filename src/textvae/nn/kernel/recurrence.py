@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from textvae.nn.kernel.cells import Added, State, gru, is_step, lstm
 from textvae.nn.kernel.compiling import kernel
+from textvae.nn.kernel.dropping import drop
 from textvae.nn.kernel.layout import Weights
 
 STEPS_A_SYMBOL = 2
@@ -103,13 +104,13 @@ def _weights(core: nn.LSTM | nn.GRU, layer: int) -> Weights:
 def _through(core: nn.LSTM | nn.GRU, first: Weights, x: Tensor, added: Added | None, state: State) -> tuple[Tensor, State]:
     """All layers one after another, the first with weights of x (B, T, C) and what is added."""
     after = []
-    for layer in range(core.num_layers):
+    for layer, (h, *c) in enumerate(zip(*(part.unbind(0) for part in state), strict=True)):
         weights = _weights(core, layer) if layer else first
         if layer:
-            x, added = F.dropout(x, core.dropout, core.training), None
+            x, added = drop(x, core.dropout) if core.training and core.dropout else x, None
         if isinstance(core, nn.LSTM):
-            x, *last = lstm(x, state[0][layer], state[1][layer], weights, added)
+            x, *last = lstm(x, h, c[0], weights, added)
         else:
-            x, *last = gru(x, state[0][layer], weights, added)
+            x, *last = gru(x, h, weights, added)
         after.append(last)
     return x, tuple(parts[0][None] if len(parts) == 1 else torch.stack(parts) for parts in zip(*after, strict=True))
