@@ -141,13 +141,16 @@ struct Work {
         }
     }
 
+    // Before the first of this thread's sequences: sums of biases begin with zeros, those of weights too where there are no sequences.
     void forget() const {
-        std::fill_n(dweight, layer.O * rounded_up(width, MOST_COLUMNS), 0.0f);
         std::fill_n(dbias, std::max(layer.O, layer.C), 0.0f);
+        if (layer.B * team.mine / team.all == layer.B * (team.mine + 1) / team.all)
+            std::fill_n(dweight, layer.O * rounded_up(width, MOST_COLUMNS), 0.0f);
     }
 
-    // Add to this thread's gradient of the weights: rows of O, transposed, by windows.
-    void weigh(index rows, const Number* of_o, const Number* of_windows) const {
+    // Add to this thread's gradient of the weights, or begin with it: rows of O, transposed, by windows, of sequences from `first` on.
+    void weigh(index first, index rows, const Number* of_o, const Number* of_windows) const {
+        const bool goes_on = first > layer.B * team.mine / team.all;
         transpose(of_o, side, rows, layer.O, turned);
         with_panels(width, [&](auto n) {
             constexpr index VECTORS = n * LANES;
@@ -155,7 +158,7 @@ struct Work {
             pack_over_rows<Number, n>(of_windows, wide, rows, width, over_rows);
             const auto keep = [&](vec sum, index o, index column) { store(dweight + o * stride + column, sum); };
             const index deep = depth_of<Number>(rows);
-            run_product(Product<Number, n, decltype(keep)>{turned, deep, rows, over_rows, width, dweight, true, keep}, 0, layer.O);
+            run_product(Product<Number, n, decltype(keep)>{turned, deep, rows, over_rows, width, dweight, goes_on, keep}, 0, layer.O);
         });
     }
 
@@ -241,7 +244,7 @@ void textvae_convolve_backward(const Layer* layer, const void* x, const float* w
             const index rows = (end - first) * layer->W, columns = layer->S * layer->C;
             work.bend_back(first * layer->W, end * layer->W, as(number, y), as(number, dy), layer->O, work.side);
             add_rows(work.gradient, work.side, rows, layer->O, work.dbias);
-            work.weigh(rows, work.gradient, work.cut_windows(first, end, as(number, x)));
+            work.weigh(first, rows, work.gradient, work.cut_windows(first, end, as(number, x)));
             if (!dx) return;
             const bool cuts = work.cuts();
             const auto to = cuts ? work.plain(work.windows, work.wide, work.width)
@@ -280,7 +283,7 @@ void textvae_convolve_transposed_backward(const Layer* layer, const void* x, con
             add_rows(work.gradient, layer->C, (end - first) * layer->S, layer->C, work.dbias);
             for (index b = first; b < end; ++b)
                 take(work.cut, work.gradient + (b - first) * layer->S * layer->C, work.windows + (b - first) * layer->W * work.wide, work.wide);
-            work.weigh(rows, as(number, x) + first * layer->W * work.side, work.windows);
+            work.weigh(first, rows, as(number, x) + first * layer->W * work.side, work.windows);
             if (!dx) return;
             const auto to = work.plain(as(number, dx) + first * layer->W * layer->O, layer->O, layer->O);
             work.multiply(end - first, work.windows, work.wide, work.width, layer->O, to);
