@@ -3,10 +3,11 @@
     .venv/bin/python benchmarks/whole.py ../shared/data/tweets --threads 2
 
 The corpus is a folder with train.txt, valid.txt and test.txt; the presets `best/` take its lines of at most 31 characters. `share` is
-what of a step's time goes into the compiled kernel and torch's matrix products, as `textvae train --profile` prints it. The loop's
-`bare_ms` are steps on batches that lie ready; `loop_ms` the same steps with the next batches cut, schedules, running means, averages of
-the weights and a live progress bar. `adds_%` is what these and a checkpoint every twentieth of the training add to bare steps;
-evaluations on valid are not in it. Sides take turns, figures are medians. Memory is the largest resident set of a process of its own.
+what of a step's time goes into the compiled kernel's layers and torch's matrix products, as `textvae train --profile` prints it; `passes`
+is what the kernel takes beside, for embedded text, dropout, distortions, clipping, Adam and averages. The loop's `bare_ms` are steps on
+batches that lie ready; `loop_ms` the same steps with the next batches cut, schedules, running means, averages of the weights and a live
+progress bar. `adds_%` is what these and a checkpoint every twentieth of the training add to bare steps; evaluations on valid are not in
+it. Sides take turns, figures are medians. Memory is the largest resident set of a process of its own.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ def settings_of(name: str, corpus: Path) -> RunSettings:
 def shares(name: str, corpus: Path) -> dict[str, Any]:
     """Of a step, in per cent."""
     found = profile_training(settings_of(name, corpus))
-    kernel, products = (round(100 * part / found.step, 1) for part in (found.kernel, found.products))
-    share = {"kernel_%": kernel, "products_%": products, "share_%": round(kernel + products, 1)}
+    kernel, products, passes = (round(100 * part / found.step, 1) for part in (found.kernel, found.products, found.passes))
+    share = {"kernel_%": kernel, "products_%": products, "share_%": round(kernel + products, 1), "passes_%": passes}
     return {"preset": name, "step_ms": round(found.step, 1), **share}
 
 

@@ -44,7 +44,10 @@ class StepProfile:
     """Each part's own time, without that of the parts inside it."""
 
     kernel: float
-    """In the compiled kernel: recurrences, windows of convolutions, ELU and dropout (in the encoder, the decoder and backward)."""
+    """In the compiled kernel's layers, which multiply: recurrences, convolutions, linear layers, with what stands after them."""
+
+    passes: float
+    """In the kernel's passes over numbers that multiply none of them: embedded text, dropout, distortion, clipping, Adam, averages."""
 
     products: float
     """In matrix products, convolutions and recurrent layers of torch, as its profiler has it."""
@@ -143,7 +146,13 @@ def profile_training(settings: RunSettings) -> StepProfile:
                     sequences, characters = sequences + len(batch), characters + _characters(batch)
     timed = ROUNDS * TIMED
     parts = {part: 1e3 * watch.seconds[part] / timed for part in PARTS if watch.seconds[part]}
-    return StepProfile(parts, 1e3 * in_kernel.seconds / timed, products / ROUNDS, sequences / timed, characters / timed)
+    layers, passes = (1e3 * seconds / timed for seconds in (in_kernel.layers, in_kernel.passes))
+    return StepProfile(parts, layers, passes, products / ROUNDS, sequences / timed, characters / timed)
+
+
+PASSES = {f"textvae_{name}" for name in ("drop", "drop_backward", "embed", "sum_by_symbol", "distortion", "distortion_backward", "shorten",
+                                         "adam", "approach")}  # fmt: skip
+"""The kernel's functions that multiply no numbers with weights."""
 
 
 PARTS = ("batch", "encoder", "latent", "expander", "emitter (recurrence, output)", "loss", "backward", "clipping", "optimizer",
@@ -172,7 +181,7 @@ class _KernelTime:
     """Seconds inside the compiled kernel."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.layers = self.passes = 0.0
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -180,18 +189,22 @@ class _KernelTime:
         library = kernel().library
         functions = {} if library is None else {name: getattr(library, name) for name in SIGNATURES}
         for name, function in functions.items():
-            setattr(library, name, self._counting(function))
+            setattr(library, name, self._counting(function, name in PASSES))
         try:
             yield
         finally:
             for name, function in functions.items():
                 setattr(library, name, function)
 
-    def _counting(self, function: Callable[..., None]) -> Callable[..., None]:
+    def _counting(self, function: Callable[..., None], is_pass: bool) -> Callable[..., None]:
         def call(*arguments: Any) -> None:
             began = time.perf_counter()
             function(*arguments)
-            self.seconds += time.perf_counter() - began
+            took = time.perf_counter() - began
+            if is_pass:
+                self.passes += took
+            else:
+                self.layers += took
 
         return call
 
@@ -227,8 +240,13 @@ def profile_rows(found: StepProfile) -> list[tuple[str, str]]:
         return f"{milliseconds:9.3f} ms {100 * milliseconds / found.step:5.1f}%"
 
     rows = [(part, told(milliseconds)) for part, milliseconds in found.parts.items()]
-    rows += [("a step", told(found.step)), ("", ""), ("of it: compiled kernel (recurrences, windows, ELU, dropout)", told(found.kernel))]
-    rows += [("of it: matrix products, convolutions, torch's recurrent layers", told(found.products)), ("", "")]
+    rows += [
+        ("a step", told(found.step)),
+        ("", ""),
+        ("of it: the compiled kernel's layers (recurrent, convolutions, linear)", told(found.kernel)),
+    ]
+    rows += [("of it: torch's products and layers", told(found.products))]
+    rows += [("of it: the kernel's passes (embedding, dropout, loss, optimizer)", told(found.passes)), ("", "")]
     rate = 1e3 / found.step
     rows += [("sequences a second", f"{found.sequences * rate:9,.0f}"), ("characters a second", f"{found.characters * rate:9,.0f}")]
     return rows

@@ -29,7 +29,8 @@ LINE = 64
 
 _HERE = Path(__file__).parent
 SOURCES, HEADERS = (tuple(sorted(_HERE.glob(f"*.{kind}"))) for kind in ("cpp", "h"))
-PATIENCE_SECONDS = 180
+PATIENCE_SECONDS, AT_ONCE = 180, 4
+"""How long a compiler may take over a file, and how many of them work side by side."""
 
 _I, _P = c_int64, c_void_p
 SIGNATURES = {
@@ -163,6 +164,8 @@ def _compiled(compiler: tuple[str, ...], threads: bool) -> Path:
     Its name says all that it depends on. It is put there whole, by renaming, so that processes that start together may all
     build it. Raises `OSError`, `RuntimeError` or `subprocess.SubprocessError`.
     """
+    from concurrent.futures import ThreadPoolExecutor  # a hundredth of a second that only a fresh kernel costs
+
     told = _run(*compiler, "--version")
     flags = _flags(threads)
     texts = [source.read_text(encoding="utf-8") for source in (*HEADERS, *SOURCES)]
@@ -177,8 +180,9 @@ def _compiled(compiler: tuple[str, ...], threads: bool) -> Path:
         raise RuntimeError(f"{path.parent} cannot be written ({error.strerror}): name another cache folder in TEXTVAE_CACHE") from None
     with room as folder:
         compiled, linked = [Path(folder, f"{source.stem}.o") for source in SOURCES], Path(folder, "kernel.so")
-        for source, to in zip(SOURCES, compiled, strict=True):
-            _run(*compiler, *flags, "-c", str(source), "-o", str(to))
+        with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
+            commands = ((*compiler, *flags, "-c", str(source), "-o", str(to)) for source, to in zip(SOURCES, compiled, strict=True))
+            list(pool.map(lambda command: _run(*command), commands))
         # Linked without OpenMP's library: its functions are those of the process, torch's own, so that there is one pool of
         # threads and not two that wait, spinning, in each other's way. Where torch has none, loading fails.
         undefined = ["-Wl,-undefined,dynamic_lookup"] if sys.platform == "darwin" else []

@@ -70,7 +70,7 @@ SHAPE = "bytes", "B", "S", "C", "W", "O", "kernel", "stride", "crop", "threads"
 
 @final
 class _Layer(Structure):
-    """`Layer` of layers.cpp."""
+    """`Layer` of layers.h."""
 
     _fields_ = [
         *((name, c_int64) for name in (*SHAPE, "seed", "least")),

@@ -8,6 +8,8 @@
 // Each thread takes sequences of its own, some at a time: what one part of a call leaves is still in the second cache for the next.
 // In bf16 stand maps, windows and what is multiplied; weights, biases, their gradients and all sums are fp32.
 
+#pragma once
+
 #include "product.h"
 #include "windows.h"
 
@@ -211,85 +213,3 @@ Number* as(const Number*, void* given) {
 }
 
 }  // namespace
-
-extern "C" {
-
-// Bytes of the memory that the calls below want beside their arguments.
-void textvae_layer_room(const Layer* layer, index* bytes) {
-    with_number(layer->bytes, [&](auto number) { *bytes = Work<decltype(number)>(*layer, Team{}, nullptr).room; });
-}
-
-// x (B, S, C) to y (B, W, O).
-void textvae_convolve(const Layer* layer, const void* x, const float* weight, const float* bias, void* y, void* memory) {
-    with_layer(*layer, memory, [&](const auto& work) {
-        work.pack_ahead(weight);
-        work.team.wait();
-        work.by_sequences([&](index first, index end) {
-            const auto windows = work.cut_windows(first, end, as(work.packed, x));
-            const auto finish = work.bent(bias, as(work.packed, y), layer->O, first * layer->W);
-            work.multiply(end - first, windows, work.wide, work.width, layer->O, finish);
-        });
-    });
-}
-
-// From x, y and the gradient of y those of x (nullptr where it is not asked for), weight and bias.
-void textvae_convolve_backward(const Layer* layer, const void* x, const float* weight, const void* y, const void* dy, void* dx,
-                               float* dweight, float* dbias, void* memory) {
-    with_layer(*layer, memory, [&](const auto& work) {
-        if (dx) work.pack_back(weight);
-        work.forget();
-        work.team.wait();
-        work.by_sequences([&](index first, index end) {
-            const auto number = work.packed;
-            const index rows = (end - first) * layer->W, columns = layer->S * layer->C;
-            work.bend_back(first * layer->W, end * layer->W, as(number, y), as(number, dy), layer->O, work.side);
-            add_rows(work.gradient, work.side, rows, layer->O, work.dbias);
-            work.weigh(first, rows, work.gradient, work.cut_windows(first, end, as(number, x)));
-            if (!dx) return;
-            const bool cuts = work.cuts();
-            const auto to = cuts ? work.plain(work.windows, work.wide, work.width)
-                                 : work.plain(as(number, dx) + first * columns, work.width, work.width);
-            work.multiply(end - first, work.gradient, work.side, layer->O, work.width, to);
-            if (cuts) work.add_windows(first, end, work.plain(as(number, dx), layer->C, layer->C));
-        });
-        work.gather(layer->O, dweight, dbias);
-    });
-}
-
-// x (B, W, O), rows up to a whole depth, to y (B, S, C).
-void textvae_convolve_transposed(const Layer* layer, const void* x, const float* weight, const float* bias, void* y, void* memory) {
-    with_layer(*layer, memory, [&](const auto& work) {
-        work.pack_back(weight);
-        work.team.wait();
-        work.by_sequences([&](index first, index end) {
-            const auto from = as(work.packed, x) + first * layer->W * work.side;
-            work.multiply(end - first, from, work.side, layer->O, work.width, work.plain(work.windows, work.wide, work.width));
-            work.add_windows(first, end, work.bent(bias, as(work.packed, y), layer->C, 0));
-        });
-    });
-}
-
-// The same back.
-void textvae_convolve_transposed_backward(const Layer* layer, const void* x, const float* weight, const void* y, const void* dy, void* dx,
-                                          float* dweight, float* dbias, void* memory) {
-    with_layer(*layer, memory, [&](const auto& work) {
-        if (dx) work.pack_ahead(weight);
-        work.forget();
-        work.team.wait();
-        work.by_sequences([&](index first, index end) {
-            const auto number = work.packed;
-            const index rows = (end - first) * layer->W;
-            work.bend_back(first * layer->S, end * layer->S, as(number, y), as(number, dy), layer->C, layer->C);
-            add_rows(work.gradient, layer->C, (end - first) * layer->S, layer->C, work.dbias);
-            for (index b = first; b < end; ++b)
-                take(work.cut, work.gradient + (b - first) * layer->S * layer->C, work.windows + (b - first) * layer->W * work.wide, work.wide);
-            work.weigh(first, rows, as(number, x) + first * layer->W * work.side, work.windows);
-            if (!dx) return;
-            const auto to = work.plain(as(number, dx) + first * layer->W * layer->O, layer->O, layer->O);
-            work.multiply(end - first, work.windows, work.wide, work.width, layer->O, to);
-        });
-        work.gather(layer->C, dweight, dbias);
-    });
-}
-
-}  // extern "C"
