@@ -14,6 +14,7 @@ LEVELS = 1 << 32
 """Values of the 32 bits that decide over a number."""
 
 
+@final
 class Drawn(NamedTuple):
     """What a call of dropout drops."""
 
