@@ -224,3 +224,34 @@ def test_layers_of_another_kind_are_torchs(way: str, told: dict[str, Any], monke
     layer, x = nn.Conv1d(3, 6, 3, **told), torch.randn(2, 9, 3)
     theirs = layer(x.transpose(1, 2)).transpose(1, 2)
     torch.testing.assert_close(convolve(x, layer, theirs.shape[1]), theirs)
+
+
+@ways
+def test_what_does_not_fit_is_refused_as_torch_does(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, way)
+    x = torch.randn(2, 9, 5)
+    with pytest.raises(RuntimeError):
+        linear(x, nn.Linear(4, 3))
+    with pytest.raises(RuntimeError):
+        convolve(x, nn.Conv1d(4, 3, 3, padding=1), 9)
+    with pytest.raises(RuntimeError):
+        convolve_transposed(x, nn.ConvTranspose1d(4, 3, 3), 9)
+    mixed = nn.Linear(5, 3)
+    mixed.bias = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    with pytest.raises(RuntimeError):
+        linear(x, mixed)
+
+
+@ways
+def test_frozen_parameters_get_no_gradient(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, way)
+    layer, x = nn.Conv1d(5, 3, 3, padding=1).requires_grad_(False), torch.randn(2, 9, 5, requires_grad=True)
+    z = x.detach().clone().requires_grad_()
+    convolve(x, layer, 9).square().sum().backward()
+    layer(z.transpose(1, 2)).square().sum().backward()
+    assert layer.weight.grad is None and layer.bias is not None and layer.bias.grad is None
+    torch.testing.assert_close(x.grad, z.grad, rtol=1e-5, atol=1e-5)
+    layer.bias.requires_grad_()
+    convolve(x.detach(), layer, 9).sum().backward()
+    assert layer.weight.grad is None
+    torch.testing.assert_close(layer.bias.grad, torch.full((3,), 18.0))

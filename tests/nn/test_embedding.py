@@ -53,3 +53,12 @@ def test_evaluation_drops_nothing(way: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(SWITCH, way)
     table, symbols = nn.Embedding(7, 4), torch.randint(7, (2, 3))
     assert torch.equal(embedded(symbols, table, Dropout(0.9).eval()), table(symbols))
+
+
+@ways
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_symbols_of_another_type_are_refused_as_torch_does(way: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, way)
+    with pytest.raises(RuntimeError):
+        embedded(torch.ones(2, 3).to(dtype), nn.Embedding(7, 4), Dropout(0.0))
+    assert embedded(torch.ones(2, 3, dtype=torch.int32), nn.Embedding(7, 4), Dropout(0.0)).shape == (2, 3, 4)

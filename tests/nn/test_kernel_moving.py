@@ -79,5 +79,12 @@ def test_what_is_not_fp32_without_gaps_is_left_to_torch(monkeypatch: pytest.Monk
     assert moving.moves(plain, copy.deepcopy(plain))
     assert not moving.moves(plain, [torch.zeros(3, 2).t()])
     assert not moving.moves([torch.zeros(2, dtype=torch.float64)])
+    assert not moving.moves([])
     monkeypatch.setenv(SWITCH, "off")
     assert not moving.moves(plain)
+
+
+def test_what_lies_elsewhere_asks_for_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run on a GPU compiles none."""
+    monkeypatch.setattr(moving, "kernel", lambda: pytest.fail("asked for"))
+    assert not moving.moves([torch.zeros(2, device="meta")])

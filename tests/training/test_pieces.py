@@ -290,6 +290,21 @@ def test_adam_refuses_the_state_of_other_parameters() -> None:
         Adam([], 0.5).load(optimizer.state())
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_adam_goes_on_from_a_state_of_another_precision(dtype: torch.dtype) -> None:
+    module, optimizer = a_line()
+    other, twin = a_line()
+    other.load_state_dict(module.state_dict())
+    for model, adam in ((module, optimizer), (other, twin)):
+        model(torch.ones(1, 1)).sum().backward()
+        adam.step()
+    twin.load({name: value.to(dtype) for name, value in optimizer.state().items()})
+    assert {value.dtype for value in twin.state().values()} == {torch.float32}
+    for adam in (optimizer, twin):
+        adam.step()
+    torch.testing.assert_close(module.weight, other.weight, rtol=1e-2, atol=1e-2)
+
+
 # ── the request to stop ──
 
 

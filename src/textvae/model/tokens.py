@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -33,7 +34,8 @@ def shifted(tokens: Tensor) -> Tensor:
 
 def distortion_of(logits: Tensor, tokens: Tensor) -> Tensor:
     """-log p(tokens) under independent steps with logits (B, T, V), summed over scored positions: nats, (B,)."""
-    if logits.numel() and logits.shape[:2] == tokens.shape and computes(logits):
+    fits = logits.numel() and logits.shape[:2] == tokens.shape and tokens.is_cpu and tokens.dtype == torch.int64
+    if fits and computes(logits):
         return distortion(logits, tokens, EOS)
     # Flat, so that the V logits of a step lie side by side: with V in the middle the softmax is 4 to 10 times slower.
     steps = F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)  # (B, T)

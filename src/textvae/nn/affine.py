@@ -1,6 +1,7 @@
 """Linear layers, convolutions over positions of maps (B, S, C) and their transposes, with the ELU and dropout that stand after them.
 
-On a CPU the compiled kernel computes them, in one pass; elsewhere torch does, to the same numbers but for what is dropped.
+On a CPU the compiled kernel computes them, in one pass; elsewhere torch does, to the same numbers but for what is dropped. torch's modules
+hold the parameters and are not called by the kernel's way: their forward hooks hear nothing.
 """
 
 from __future__ import annotations
@@ -49,13 +50,18 @@ def _as_multiplied(x: Tensor) -> Tensor:
 
 
 def _by_kernel(x: Tensor, layer: nn.Linear | nn.Conv1d | nn.ConvTranspose1d, activation: EluDropout | None) -> bool:
-    """Whether the kernel computes this layer: an ordinary one, of fp32 weights, in fp32 or by autocast in bf16."""
-    if not isinstance(layer, nn.Linear) and (layer.groups, layer.dilation, layer.padding_mode) != (1, (1,), "zeros"):
+    """Whether the kernel computes this layer: an ordinary one, of fp32 weights, in fp32 or by autocast in bf16.
+
+    What fits nothing is left to torch, which says so.
+    """
+    weight, bias, channels = layer.weight, layer.bias, layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+    if x.numel() == 0 or x.shape[-1] != channels or (activation is not None and activation.dropout.drops >= 1):
         return False
-    if x.numel() == 0 or layer.weight.dtype != torch.float32 or (activation is not None and activation.dropout.drops >= 1):
+    if not isinstance(layer, nn.Linear) and (x.dim() != 3 or (layer.groups, layer.dilation, layer.padding_mode) != (1, (1,), "zeros")):
         return False
     mixed = torch.is_autocast_enabled("cpu")
-    return computes(x) and x.dtype == (torch.get_autocast_dtype("cpu") if mixed else torch.float32)
+    fits = all(given is not None and given.is_cpu and given.dtype == torch.float32 for given in (weight, bias))
+    return fits and x.dtype == (torch.get_autocast_dtype("cpu") if mixed else torch.float32) and computes(x)
 
 
 def _told(activation: EluDropout | None) -> After:

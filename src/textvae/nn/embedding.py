@@ -19,6 +19,7 @@ def embedded(symbols: Tensor, embedding: nn.Embedding, dropout: Dropout) -> Tens
     table, mixed = embedding.weight, torch.is_autocast_enabled("cpu")
     dtype = torch.get_autocast_dtype("cpu") if mixed else table.dtype
     plain = embedding.padding_idx is None and embedding.max_norm is None and not embedding.sparse and not embedding.scale_grad_by_freq
-    if plain and symbols.dim() == 2 and table.dtype == torch.float32 and dropout.drops < 1 and computes(table, dtype):
+    whole = symbols.dim() == 2 and symbols.dtype in (torch.int32, torch.int64)  # others torch refuses
+    if plain and whole and symbols.is_cpu and table.dtype == torch.float32 and dropout.drops < 1 and computes(table, dtype):
         return embed(symbols, table, dropout.drops, dtype)
     return dropout(embedding(symbols))

@@ -45,7 +45,7 @@ class Adam:
         gradients = [parameter.grad for _, parameter in moved if parameter.grad is not None]
         means, squares, steps = ([slot[name] for slot in slots] for name in SLOTS)
         rate = self.learning_rate
-        if isinstance(rate, float) and moving.moves(weights, gradients):
+        if not isinstance(rate, Tensor) and moving.moves(weights, gradients, means, squares, steps):
             moving.adam(weights, gradients, means, squares, steps, rate, BETAS, EPSILON, self._weight_decay, self._decoupled)
             return
         adam(
@@ -98,7 +98,9 @@ class Adam:
             for mean in (found["exp_avg"], found["exp_avg_sq"]):
                 if mean.shape != parameter.shape:
                     raise ValueError(f"its parameter {index} is {tuple(mean.shape)}, this run's {tuple(parameter.shape)}")
-            slots[index] = {name: value.to(parameter.device, copy=True) for name, value in found.items()}
+            slots[index] = {
+                name: torch.empty_like(of, memory_format=torch.preserve_format).copy_(found[name]) for name, of in _fresh(parameter).items()
+            }
         self._slots = slots
 
 

@@ -9,6 +9,8 @@
 
 #include "emitter.h"
 
+namespace textvae {
+
 namespace {
 
 constexpr double IMPOSSIBLE = -std::numeric_limits<double>::infinity();
@@ -123,3 +125,5 @@ void textvae_search(const void* emitter, const void* search, float* room, std::i
 }
 
 }  // extern "C"
+
+}  // namespace textvae

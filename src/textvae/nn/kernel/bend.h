@@ -5,6 +5,8 @@
 
 #include "numbers.h"
 
+namespace textvae {
+
 namespace {
 
 // 32 bits for each place from a counter: rounds of multiplication and shift (a mixer of full avalanche), the seed in two halves.
@@ -56,7 +58,6 @@ struct Bend {
     Drops drops;
     bool curved;  // by ELU
 
-    bool nothing() const { return !curved && drops.least == 0; }
     vec forward(vec x, bits place) const { return drops(curved ? elu(x) : x, place); }
 
     // The gradient before it, from that after it and from what it gave. ELU's slope below 0 is its value and 1.
@@ -68,3 +69,5 @@ struct Bend {
 };
 
 }  // namespace
+
+}  // namespace textvae

@@ -5,6 +5,8 @@
 #include "bend.h"
 #include "tiles.h"
 
+namespace textvae {
+
 namespace {
 
 // log of the sum of exponentials of a row.
@@ -87,3 +89,5 @@ void textvae_distortion_backward(index bytes, index B, index T, index V, const v
 }
 
 }  // extern "C"
+
+}  // namespace textvae

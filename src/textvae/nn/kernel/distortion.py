@@ -13,12 +13,12 @@ from textvae.nn.kernel.layout import call_kernel, threads_for
 
 
 def distortion(logits: Tensor, symbols: Tensor, end: int) -> Tensor:
-    """-log p of symbols (B, T) up to and including each sequence's first `end`, under logits (B, T, V), fp32 or bf16: nats, fp32, (B,).
+    """-log p of symbols (B, T), int64, to each sequence's first `end`, under logits (B, T, V), fp32 or bf16: nats, fp32, (B,).
 
     Raises:
         IndexError: a symbol has no logit.
     """
-    return _Distortion.apply(logits.contiguous(), symbols.to(torch.int64).contiguous(), end)
+    return _Distortion.apply(logits.contiguous(), symbols.contiguous(), end)
 
 
 @final

@@ -5,14 +5,21 @@
 #include "bend.h"
 #include "tiles.h"
 
+namespace textvae {
+
 namespace {
 
-// work(place, count, row b, step t, column c): the next `count` numbers, a vector of them at most, of each row and step in turn.
+constexpr index AT_A_TIME = 1 << 12;  // numbers of a row
+
+// each(place, count, row b, step t, column c): the next `count` numbers, a vector of them at most, of each row and step in turn.
 template <class Each>
 void visit(index B, index T, index C, index threads, const Each& each) {
-    share(B * T, threads, [&](index first, index end) {
-        for (index r = first; r < end; ++r)
-            for (index c = 0; c < C; c += LANES) each(r * C + c, C - c, r / T, r % T, c);
+    const index parts = (C + AT_A_TIME - 1) / AT_A_TIME;  // of a step: maps without gaps come as one long row
+    share(B * T * parts, threads, [&](index first, index end) {
+        for (index i = first; i < end; ++i) {
+            const index r = i / parts, from = i % parts * AT_A_TIME, to = std::min(C, from + AT_A_TIME);
+            for (index c = from; c < to; c += LANES) each(r * C + c, C - c, r / T, r % T, c);
+        }
     });
 }
 
@@ -55,3 +62,5 @@ void textvae_drop_backward(index bytes, index n, const void* y, const void* dy, 
 }
 
 }  // extern "C"
+
+}  // namespace textvae

@@ -76,10 +76,9 @@ class _DropElu(torch.autograd.Function):
 
 def _dropped(x: Tensor, curved: bool, drops: Drawn) -> Tensor:
     """What is left of x, after an ELU where it is curved; places are counted in the order of the shape, in backward too."""
-    if x.dim() != 3 or x.stride(2) != 1:
+    if not x.is_contiguous() and (x.dim() != 3 or x.stride(2) != 1):
         x = x.contiguous()
-    shape = (*x.shape, *x.stride()[:2]) if x.dim() == 3 else (1, 1, x.numel(), 0, 0)
-    batch, steps, channels, row, step = shape
+    batch, steps, channels, row, step = (1, 1, x.numel(), 0, 0) if x.is_contiguous() else (*x.shape, *x.stride()[:2])
     y = x.new_empty(x.shape)
     call_kernel("textvae_drop", x.itemsize, batch, steps, channels, x, row, step, y, curved, *drops, threads_for(x.numel()))
     return y

@@ -17,6 +17,8 @@
 
 #include "tiles.h"
 
+namespace textvae {
+
 namespace {
 
 constexpr index END = 0;  // the symbol that ends a sequence, and stands before the first
@@ -223,3 +225,5 @@ void weigh(const float* logits, index V, float temperature, float* weight) {
 }
 
 }  // namespace
+
+}  // namespace textvae

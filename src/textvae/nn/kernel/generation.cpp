@@ -6,6 +6,8 @@
 
 #include "emitter.h"
 
+namespace textvae {
+
 namespace {
 
 constexpr index TEAM_PANELS = 4;  // panels that a thread of a team has at least: with fewer they wait longer than they work
@@ -143,3 +145,5 @@ void textvae_path(const void* emitter, std::int64_t steps, float* room, std::int
 }
 
 }  // extern "C"
+
+}  // namespace textvae

@@ -13,6 +13,8 @@
 #include "product.h"
 #include "windows.h"
 
+namespace textvae {
+
 namespace {
 
 constexpr index ROWS_AT_A_TIME = 256;  // of windows
@@ -52,11 +54,15 @@ struct Work {
     Number *gradient, *windows, *turned, *over_rows;
     float *sums, *dweight, *dbias, *others;    // the last: all threads' dweight, `apart` from each other, and then dbias
     index apart, room;                         // bytes
+    index first, end;                          // this thread's sequences
+    index line;                                // numbers from one row of dweight to the next
 
     Work(const Layer& l, Team mine, void* memory)
         : layer(l), team(mine), cut{l.S, l.C, l.W, l.kernel, l.stride, l.crop}, width(l.kernel * l.C), wide(depth_of<Number>(width)),
           side(depth_of<Number>(l.O)), at_a_time(std::min(l.B, std::max<index>(1, ROWS_AT_A_TIME / l.W))),
-          bend{{l.seed, static_cast<std::uint32_t>(l.least), l.scale}, l.curved != 0} {
+          bend{{l.seed, static_cast<std::uint32_t>(l.least), l.scale}, l.curved != 0}, first(l.B * team.mine / team.all),
+          end(l.B * (team.mine + 1) / team.all) {
+        with_panels(width, [&](auto n) { line = rounded_up(width, n * LANES); });
         const index rows = at_a_time * l.W, most = std::max(width, l.O);
         Room shared{static_cast<char*>(memory)};
         packed = shared.take<Number>(std::max(packed_size<Number>(width, l.O), packed_size<Number>(l.O, width)));
@@ -79,7 +85,6 @@ struct Work {
     // Run each(first, end) for this thread's sequences, some at a time.
     template <class Each>
     void by_sequences(const Each& each) const {
-        const index first = layer.B * team.mine / team.all, end = layer.B * (team.mine + 1) / team.all;
         for (index b = first; b < end; b += at_a_time) each(b, std::min(end, b + at_a_time));
     }
     bool cuts() const { return layer.kernel > 1 || layer.stride > 1 || layer.crop || layer.S != layer.W || wide != width; }
@@ -146,36 +151,30 @@ struct Work {
     // Before the first of this thread's sequences: sums of biases begin with zeros, those of weights too where there are no sequences.
     void forget() const {
         std::fill_n(dbias, std::max(layer.O, layer.C), 0.0f);
-        if (layer.B * team.mine / team.all == layer.B * (team.mine + 1) / team.all)
-            std::fill_n(dweight, layer.O * rounded_up(width, MOST_COLUMNS), 0.0f);
+        if (first == end) std::fill_n(dweight, layer.O * line, 0.0f);
     }
 
-    // Add to this thread's gradient of the weights, or begin with it: rows of O, transposed, by windows, of sequences from `first` on.
-    void weigh(index first, index rows, const Number* of_o, const Number* of_windows) const {
-        const bool goes_on = first > layer.B * team.mine / team.all;
+    // Add to this thread's gradient of the weights, or begin with it: rows of O, transposed, by windows, of sequences from `b` on.
+    void weigh(index b, index rows, const Number* of_o, const Number* of_windows) const {
         transpose(of_o, side, rows, layer.O, turned);
         with_panels(width, [&](auto n) {
-            constexpr index VECTORS = n * LANES;
-            const index stride = rounded_up(width, VECTORS);
             pack_over_rows<Number, n>(of_windows, wide, rows, width, over_rows);
-            const auto keep = [&](vec sum, index o, index column) { store(dweight + o * stride + column, sum); };
+            const auto keep = [&](vec sum, index o, index column) { store(dweight + o * line + column, sum); };
             const index deep = depth_of<Number>(rows);
-            run_product(Product<Number, n, decltype(keep)>{turned, deep, rows, over_rows, width, dweight, goes_on, keep}, 0, layer.O);
+            run_product(Product<Number, n, decltype(keep)>{turned, deep, rows, over_rows, width, dweight, b > first, keep}, 0, layer.O);
         });
     }
 
     // All threads' gradients, into the weights' order.
     void gather(index biases, float* to_weight, float* to_bias) const {
         team.wait();
-        index stride = 0;
-        with_panels(width, [&](auto n) { stride = rounded_up(width, n * LANES); });
         const auto of = [&](const float* mine, index thread) {
             return reinterpret_cast<const float*>(reinterpret_cast<const char*>(others) + thread * apart) + (mine - dweight);
         };
         for (index o = layer.O * team.mine / team.all; o < layer.O * (team.mine + 1) / team.all; ++o)
             for (index column = 0, tap = 0, c = 0; column < width; column += LANES) {
                 vec sum{};
-                for (index thread = 0; thread < team.all; ++thread) sum += load(of(dweight + o * stride + column, thread));
+                for (index thread = 0; thread < team.all; ++thread) sum += load(of(dweight + o * line + column, thread));
                 const index count = std::min<index>(LANES, width - column);
                 if (layer.kernel == 1) {
                     store_some(to_weight + o * width + column, sum, count);
@@ -213,3 +212,5 @@ Number* as(const Number*, void* given) {
 }
 
 }  // namespace
+
+}  // namespace textvae

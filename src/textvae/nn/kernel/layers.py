@@ -121,7 +121,8 @@ def _gradients(name: str, ctx: Any, dy: Tensor, shape: tuple[int, ...] | None, b
     """What backward returns: gradients of x, of its shape or of none where it is not asked for, of weights and of so many biases."""
     x, weight, *kept = ctx.saved_tensors
     dy, dx = dy.contiguous(), None if shape is None else dy.new_empty(shape)
-    dweight, dbias = torch.empty_like(weight), weight.new_empty(biases)
+    of_weights = any(ctx.needs_input_grad[1:3])
+    dweight, dbias = (torch.empty_like(weight), weight.new_empty(biases)) if of_weights else (None, None)
     given = x, weight, kept[0] if kept else dy, dy
     call_kernel(name, addressof(ctx.layer), *given, dx, dweight, dbias, _memory(ctx.layer))
     return dx, dweight, dbias, None, None, None
@@ -130,7 +131,7 @@ def _gradients(name: str, ctx: Any, dy: Tensor, shape: tuple[int, ...] | None, b
 def _layer(x: Tensor, outputs: int, channels: int, cut: Cut, curved: bool, drops: Drawn) -> _Layer:
     """A layer from windows of so many channels to so many outputs, or back."""
     shape = len(x), cut.positions, channels, cut.windows, outputs, cut.kernel, cut.stride, cut.crop
-    threads = threads_for(len(x) * cut.windows * cut.kernel * channels)
+    threads = threads_for(len(x) * cut.windows * max(cut.kernel * channels, outputs))
     return _Layer(x.itemsize, *shape, threads, *drops, curved)
 
 

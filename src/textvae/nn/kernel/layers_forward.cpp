@@ -2,6 +2,8 @@
 
 #include "layers.h"
 
+namespace textvae {
+
 extern "C" {
 
 // Bytes of the memory that the calls below want beside their arguments.
@@ -36,3 +38,5 @@ void textvae_convolve_transposed(const Layer* layer, const void* x, const float*
 }
 
 }  // extern "C"
+
+}  // namespace textvae

@@ -5,6 +5,8 @@
 
 #include "tiles.h"
 
+namespace textvae {
+
 namespace {
 
 // Run work(array, its first number, its end) for a thread's part of each of `count` arrays.
@@ -58,8 +60,8 @@ void textvae_adam(index count, float* const* weights, const float* const* gradie
             const double t = *steps[i], one = 1.0 - std::pow(beta1, t), two = 1.0 - std::pow(beta2, t);
             const auto size = static_cast<float>(rate / one), shrink = static_cast<float>(1.0 / std::sqrt(two));
             const auto keeps = static_cast<float>(decoupled ? 1.0 - rate * decay : 1.0), pull = static_cast<float>(decoupled ? 0.0 : decay);
-            const auto fresh1 = static_cast<float>(1.0 - beta1), keep2 = static_cast<float>(beta2), fresh2 = static_cast<float>(1.0 - beta2);
-            const auto small = static_cast<float>(epsilon);
+            const auto fresh1 = static_cast<float>(1.0 - beta1), fresh2 = static_cast<float>(1.0 - beta2);
+            const auto keep2 = static_cast<float>(beta2), small = static_cast<float>(epsilon);
             float* __restrict weight = weights[i];
             float* __restrict mean = means[i];
             float* __restrict square = squares[i];
@@ -86,3 +88,5 @@ void textvae_approach(index count, float* const* averages, const float* const* v
 }
 
 }  // extern "C"
+
+}  // namespace textvae

@@ -14,13 +14,13 @@ from textvae.nn.kernel.layout import call_kernel, threads_for
 
 def moves(*groups: Sequence[Tensor]) -> bool:
     """Whether the kernel is there and reads these: fp32 on the CPU, without gaps."""
-    if kernel().library is None:
-        return False
-    return all(tensor.is_cpu and tensor.dtype == torch.float32 and tensor.is_contiguous() for group in groups for tensor in group)
+    tensors = [tensor for group in groups for tensor in group]
+    plain = all(tensor.is_cpu and tensor.dtype == torch.float32 and tensor.is_contiguous() for tensor in tensors)
+    return bool(tensors) and plain and kernel().library is not None  # asked last: a run on a GPU compiles none
 
 
 def shorten(gradients: Sequence[Tensor], norm: float) -> None:
-    """Scale gradients, in place, so that their norm over all of them is at most `norm`: `torch.nn.utils.clip_grad_norm_`."""
+    """Scale gradients, in place and unseen by autograd, to a norm over all of them of at most `norm`: `torch.nn.utils.clip_grad_norm_`."""
     arrays, sizes, threads = _pointers(gradients), _sizes(gradients), _threads(gradients)
     scratch = (c_double * threads)()
     call_kernel("textvae_shorten", len(gradients), addressof(arrays), addressof(sizes), norm, addressof(scratch), threads)

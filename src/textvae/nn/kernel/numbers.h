@@ -12,6 +12,8 @@
 #include <immintrin.h>
 #endif
 
+namespace textvae {
+
 namespace {
 
 using index = std::int64_t;
@@ -225,3 +227,5 @@ inline void turn(bits* square) {
 #endif
 
 }  // namespace
+
+}  // namespace textvae

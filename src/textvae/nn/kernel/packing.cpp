@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #endif
 
+namespace textvae {
+
 namespace {
 
 // Where row k of gates in blocks of units stands with the gates one after the other.
@@ -172,3 +174,5 @@ void textvae_by_gate(index bytes, index outer, index H, index block, const void*
 }
 
 }  // extern "C"
+
+}  // namespace textvae

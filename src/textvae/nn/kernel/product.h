@@ -7,6 +7,8 @@
 #include "bend.h"
 #include "tiles.h"
 
+namespace textvae {
+
 namespace {
 
 constexpr index MOST_COLUMNS = 4 * LANES;  // of a panel
@@ -78,12 +80,10 @@ struct Product {
     }
 };
 
-struct NoRegisters {};
-
 // Rows [first, end) of them.
 template <class Cell>
 void run_product(const Cell& cell, index first, index end) {
-    [[maybe_unused]] const std::conditional_t<BY_SQUARES<Cell>, MatrixRegisters, NoRegisters> registers{};
+    [[maybe_unused]] const Registers<Cell> registers{};
     by_groups(first, end, [&](index from, index to) { step(cell, 0, from, to); });
 }
 
@@ -157,10 +157,12 @@ template <class Number>
 void add_rows(const Number* from, index row, index rows, index columns, float* sums) {
     for (index column = 0; column < columns; column += LANES) {
         const index count = columns - column;
-        vec sum = load_some(sums + column, count);
+        vec sum{};
         for (index r = 0; r < rows; ++r) sum += load_some(from + r * row + column, count);
-        store_some(sums + column, sum, count);
+        store_some(sums + column, load_some(sums + column, count) + sum, count);
     }
 }
 
 }  // namespace
+
+}  // namespace textvae

@@ -16,6 +16,8 @@
 
 #include "tiles.h"
 
+namespace textvae {
+
 namespace {
 
 // What every walk knows. Without packed weights there is nothing to multiply: LSTM's single step, whose gates hold the sums, and the
@@ -43,8 +45,6 @@ struct Shape {
     Number* h_at(index t, index b, index unit) const { return rows + (t * B + b) * row + unit; }
 };
 
-struct Nothing {};
-
 template <class Number>
 Shape<Number> shaped(index T, index B, index H, index C, const void* packed, void* rows, index row, void* gates, index block,
                      bool keep) {
@@ -53,3 +53,5 @@ Shape<Number> shaped(index T, index B, index H, index C, const void* packed, voi
 }
 
 }  // namespace
+
+}  // namespace textvae

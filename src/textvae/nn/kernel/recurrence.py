@@ -107,7 +107,7 @@ def _through(core: nn.LSTM | nn.GRU, first: Weights, x: Tensor, added: Added | N
     for layer, (h, *c) in enumerate(zip(*(part.unbind(0) for part in state), strict=True)):
         weights = _weights(core, layer) if layer else first
         if layer:
-            x, added = drop(x, core.dropout) if core.training and core.dropout else x, None
+            x, added = drop(x, core.dropout) if core.training and 0 < core.dropout < 1 else F.dropout(x, core.dropout, core.training), None
         if isinstance(core, nn.LSTM):
             x, *last = lstm(x, h, c[0], weights, added)
         else:

@@ -2,6 +2,8 @@
 
 #include "recurrence.h"
 
+namespace textvae {
+
 namespace {
 
 // What both backward walks share: dh of step t is the output's gradient plus the next step's dgates times W_hh. The gates'
@@ -130,7 +132,7 @@ struct GruBackward : Backward<Number, WIDTH> {
 template <class Cell>
 void walk_backward(const Cell& cell, index threads) {
     share(cell.B, threads, [&](index first, index end) {
-        [[maybe_unused]] const std::conditional_t<BY_SQUARES<Cell>, MatrixRegisters, Nothing> registers{};
+        [[maybe_unused]] const Registers<Cell> registers{};
         by_groups(first, end, [&](index from, index to) {
             for (index t = cell.T - 1; t >= cell.last; --t) step(cell, t, from, to);
         });
@@ -170,3 +172,5 @@ void textvae_gru_backward(index bytes, index T, index B, index H, const void* pa
 }
 
 }  // extern "C"
+
+}  // namespace textvae

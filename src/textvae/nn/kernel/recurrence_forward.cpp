@@ -2,6 +2,8 @@
 
 #include "recurrence.h"
 
+namespace textvae {
+
 namespace {
 
 // What sums begin with: a symbol's row of a table, and a sequence's own at every step. Both of G * H, gates in blocks; nullptr where
@@ -157,7 +159,7 @@ struct GruForward : Forward<Number> {
 template <class Cell>
 void walk_forward(const Cell& cell, index threads) {
     share(cell.B, threads, [&](index first, index end) {
-        [[maybe_unused]] const std::conditional_t<BY_SQUARES<Cell>, MatrixRegisters, Nothing> registers{};
+        [[maybe_unused]] const Registers<Cell> registers{};
         by_groups(first, end, [&](index from, index to) {
             for (index t = 0; t < cell.T; ++t) step(cell, t, from, to);
         });
@@ -196,3 +198,5 @@ void textvae_gru_forward(index bytes, index T, index B, index H, index C, const 
 }
 
 }  // extern "C"
+
+}  // namespace textvae

@@ -14,6 +14,8 @@
 #define TEXTVAE_MATRIX_REGISTERS
 #endif
 
+namespace textvae {
+
 namespace {
 
 constexpr index SIDE = 16;           // rows of a square, and words of the depth that are multiplied at once
@@ -165,3 +167,5 @@ inline void multiply_squares(float* sums, index rows, const half* left, index st
 #endif
 
 }  // namespace
+
+}  // namespace textvae

@@ -3,6 +3,8 @@
 #include "bend.h"
 #include "tiles.h"
 
+namespace textvae {
+
 namespace {
 
 // Numbers of rows (B, T, columns), so far apart.
@@ -39,8 +41,8 @@ extern "C" {
 
 // `bytes` is the size of a number, 4 (fp32) or 2 (bf16); pointers without a type are to such numbers.
 
-// The rows of a table (count, columns) that symbols (rows) choose, of which numbers are dropped; into `outside` how many symbols are of no
-// row, whose numbers are not written.
+// The rows of a table (count, columns) that symbols (rows) choose, of which numbers are dropped. Into `outside` how many symbols are of no
+// row; then nothing is written.
 void textvae_embed(index bytes, index rows, index columns, const index* symbols, const float* table, index count, void* y, index* outside,
                    index seed, std::uint32_t least, float scale, index threads) {
     const Drops drops{seed, least, scale};
@@ -69,3 +71,5 @@ void textvae_sum_by_symbol(index bytes, index B, index T, index columns, const v
 }
 
 }  // extern "C"
+
+}  // namespace textvae

@@ -17,7 +17,7 @@ ALL = drawn(0.0)
 
 
 def embed(symbols: Tensor, table: Tensor, p: float, dtype: torch.dtype) -> Tensor:
-    """Rows of a table (V, C), fp32 on the CPU, for symbols (B, T), as fp32 or bf16 and dropped with probability p in [0, 1): (B, T, C).
+    """Rows of a table (V, C), fp32 on the CPU, that whole numbers (B, T) choose, fp32 or bf16, dropped with probability p: (B, T, C).
 
     Raises:
         IndexError: a symbol has no row.

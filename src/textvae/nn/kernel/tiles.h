@@ -10,6 +10,8 @@
 #include <omp.h>
 #endif
 
+namespace textvae {
+
 namespace {
 
 // Weights of a panel that are multiplied with all rows before the next ones are: 256 KB of the second cache with the widest vectors, where
@@ -148,6 +150,12 @@ inline void run_squares(const Cell& cell, index rows, index t, index row, index 
 template <class Cell>
 constexpr bool BY_SQUARES = SQUARES && Cell::SQUARED && std::is_same_v<std::decay_t<decltype(*Cell::packed)>, half>;
 
+struct Nothing {};
+
+// What a thread holds while it multiplies: matrix registers, where they are used.
+template <class Cell>
+using Registers = std::conditional_t<BY_SQUARES<Cell>, MatrixRegisters, Nothing>;
+
 // One step for the rows [first, end): panels of units, each in chunks of its depth, each over all rows. A cell may turn at some
 // steps and take its panels from the last to the first: what the step before has read last is then still in the second cache.
 template <class Cell>
@@ -207,3 +215,5 @@ void with_width(index H, const Work& work) {
 }
 
 }  // namespace
+
+}  // namespace textvae

@@ -1,4 +1,5 @@
-"""The trial of a fresh kernel, before anything is computed with it: are its layers, its self-fed path and what it draws torch's?"""
+"""The trial of a fresh kernel, before anything is computed with it: are its layers, its embedded text, distortions and steps of Adam, its
+self-fed path and what it draws torch's?"""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from textvae.nn.kernel import dropping, generation, layers, moving, recurrence
+from textvae.nn.kernel.distortion import distortion
+from textvae.nn.kernel.symbols import embed
 
 TOLERANCE = 1e-4
 """By which a fresh kernel may differ from torch, relative and absolute: rounding is a hundred times less, a mistake much more."""
@@ -19,6 +22,9 @@ BF16_TOLERANCE = 3e-2
 
 ROWS = 50
 """Sequences: 32 and 16 that matrix registers take at once, and two that they leave."""
+
+MANY = 300
+"""Sequences of a layer: some more than it takes at a time."""
 
 LIKE: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
 
@@ -37,7 +43,7 @@ def _wrong(dtype: torch.dtype, tolerance: float, wrong_generation: Callable[[tor
     generator = torch.Generator().manual_seed(0)
     with _undisturbed():
         with torch.enable_grad():
-            parts = (_wrong_cell, _wrong_dropout, _wrong_convolution)
+            parts = (_wrong_cell, _wrong_dropout, _wrong_layer, _wrong_text)
             wrong = next(filter(None, (part(generator, dtype, tolerance) for part in parts)), None)
         with torch.no_grad():
             return wrong or wrong_generation(generator)
@@ -97,30 +103,56 @@ def _wrong_dropout(generator: torch.Generator, dtype: torch.dtype, tolerance: fl
     return None
 
 
-def _wrong_convolution(generator: torch.Generator, dtype: torch.dtype, tolerance: float) -> str | None:
-    """Whether a convolution or a transposed one is off torch's, or a gradient of them; of more channels than a vector holds."""
-    down, up = nn.Conv1d(19, 4, 3, 2, padding=1, **LIKE), nn.ConvTranspose1d(4, 19, 3, 2, **LIKE)
-    cut = layers.Cut(kernel=3, stride=2, crop=1, positions=5, windows=3)
-    for parameter in (*down.parameters(), *up.parameters()):
-        nn.init.normal_(parameter, generator=generator)
-    x = torch.randn(2, 5, 19, generator=generator, **LIKE).to(dtype).requires_grad_()
-    exact, weights = x.detach().float().requires_grad_(), [*down.parameters(), *up.parameters()]
-    between = layers.convolve(x, down.weight, _bias(down), cut)
-    ours = layers.convolve_transposed(between, up.weight, _bias(up), cut)
-    theirs = up(down(exact.transpose(1, 2)))[..., 1:6].transpose(1, 2)
-    found = [ours, *torch.autograd.grad(ours.float().square().sum(), [x, *weights])]
-    expected = [theirs, *torch.autograd.grad(theirs.square().sum(), [exact, *weights])]
-    agree = all(_agree(one, other, tolerance) for one, other in zip(found, expected, strict=True))
-    return None if agree else "its convolution is not torch's"
+def _wrong_layer(generator: torch.Generator, dtype: torch.dtype, tolerance: float) -> str | None:
+    """Whether a linear layer, a convolution or a transposed one is off torch's, or a gradient of them: with ELU and dropout after it, of
+    more channels than a vector holds, and more sequences than are taken at a time."""
+    plain, down, up = nn.Linear(19, 5, **LIKE), nn.Conv1d(19, 4, 3, 2, padding=1, **LIKE), nn.ConvTranspose1d(19, 21, 3, 2, **LIKE)
+    cut, after = layers.Cut(kernel=3, stride=2, crop=1, positions=5, windows=3), layers.After(curved=True, p=0.3)
+    x = torch.randn(MANY, 5, 19, generator=generator, **LIKE).to(dtype).requires_grad_()
+    exact = x.detach().float().requires_grad_()
+    kinds: list[tuple[nn.Linear | nn.Conv1d | nn.ConvTranspose1d, Callable[..., Tensor], Callable[..., Tensor]]] = [
+        (plain, lambda w, b: layers.dense(x, w, b, after), lambda: plain(exact)),
+        (down, lambda w, b: layers.convolve(x, w, b, cut, after), lambda: down(exact.transpose(1, 2)).transpose(1, 2)),
+        (
+            up,
+            lambda w, b: layers.convolve_transposed(x[:, :3], w, b, cut, after),
+            lambda: up(exact[:, :3].transpose(1, 2))[..., 1:6].transpose(1, 2),
+        ),
+    ]
+    for layer, ours, theirs in kinds:
+        weight, bias = layer.weight, layer.bias
+        assert bias is not None
+        for parameter in (weight, bias):
+            nn.init.normal_(parameter, std=0.3, generator=generator)
+        found = ours(weight, bias)
+        expected = nn.functional.elu(theirs()) * ((found != 0) / 0.7)
+        gradients = torch.autograd.grad(found.float().square().sum(), [x, weight, bias])
+        exact_ones = torch.autograd.grad(expected.square().sum(), [exact, weight, bias])
+        if not all(_agree(one, other, tolerance) for one, other in zip((found, *gradients), (expected, *exact_ones), strict=True)):
+            return f"its {type(layer).__name__} is not torch's"
+    return None
+
+
+def _wrong_text(generator: torch.Generator, dtype: torch.dtype, tolerance: float) -> str | None:
+    """Whether embedded text or a distortion is off torch's, or a gradient of them."""
+    table = torch.randn(21, 19, generator=generator, **LIKE).requires_grad_()
+    symbols = torch.randint(21, (ROWS, 4), generator=generator, device="cpu")
+    found = embed(symbols, table, 0.3, dtype)
+    expected = nn.functional.embedding(symbols, table) * ((found != 0) / 0.7)
+    ours, theirs = (torch.autograd.grad(y.float().square().sum(), table)[0] for y in (found, expected))
+    if not (_agree(found, expected, tolerance) and _agree(ours, theirs, tolerance)):
+        return "its embedded text is not torch's"
+    logits = torch.randn(ROWS, 4, 21, generator=generator, **LIKE).to(dtype).requires_grad_()
+    exact = logits.detach().float().requires_grad_()
+    steps = nn.functional.cross_entropy(exact.flatten(0, 1), symbols.flatten(), reduction="none").view(symbols.shape)
+    ends = (symbols == 0).long()
+    nats, theirs = distortion(logits, symbols, 0), (steps * ((ends.cumsum(1) - ends) == 0)).sum(1)
+    (ours,), (gradient,) = torch.autograd.grad(nats.square().sum(), logits), torch.autograd.grad(theirs.square().sum(), exact)
+    return None if _agree(nats, theirs, tolerance) and _agree(ours, gradient, tolerance) else "its distortion is not torch's"
 
 
 def _agree(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
     return torch.allclose(ours.float(), theirs, rtol=tolerance, atol=tolerance * max(1.0, float(theirs.detach().abs().max())))
-
-
-def _bias(layer: nn.Conv1d | nn.ConvTranspose1d) -> Tensor:
-    assert layer.bias is not None
-    return layer.bias
 
 
 def _wrong_path(generator: torch.Generator) -> str | None:

@@ -7,6 +7,8 @@
 
 #include "bend.h"
 
+namespace textvae {
+
 namespace {
 
 // Window i of a row begins at position i * stride - crop; what lies outside of the row's positions is zero.
@@ -16,7 +18,6 @@ struct Cut {
     index first(index window) const { return window * stride - crop; }
     index from(index window) const { return std::max<index>(0, first(window)); }
     index to(index window) const { return std::max(from(window), std::min(positions, first(window) + kernel)); }
-    index width() const { return kernel * channels; }
 };
 
 // A row's windows, each with zeros after it up to `width`.
@@ -51,3 +52,5 @@ void add(const Cut& cut, const Number* windows, index width, const Finish& finis
 }
 
 }  // namespace
+
+}  // namespace textvae
