@@ -65,15 +65,15 @@ def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, after
     return _TransposedConvolution.apply(x, weight, bias, cut, after.curved, drawn(after.p))
 
 
-SHAPE = "bytes", "B", "S", "C", "W", "O", "kernel", "stride", "crop", "threads"
-
-
 @final
 class _Layer(Structure):
     """`Layer` of layers.h."""
 
+    room: int
+    """Bytes of memory that its calls want."""
+
     _fields_ = [
-        *((name, c_int64) for name in (*SHAPE, "seed", "least")),
+        *((name, c_int64) for name in ("bytes", "B", "S", "C", "W", "O", "kernel", "stride", "crop", "threads", "seed", "least")),
         ("scale", c_float),
         ("curved", c_int32),
     ]
@@ -130,19 +130,22 @@ def _gradients(name: str, ctx: Any, dy: Tensor, shape: tuple[int, ...] | None, b
 
 def _layer(x: Tensor, outputs: int, channels: int, cut: Cut, curved: bool, drops: Drawn) -> _Layer:
     """A layer from windows of so many channels to so many outputs, or back."""
-    shape = len(x), cut.positions, channels, cut.windows, outputs, cut.kernel, cut.stride, cut.crop
-    threads = threads_for(len(x) * cut.windows * max(cut.kernel * channels, outputs))
-    return _Layer(x.itemsize, *shape, threads, *drops, curved)
+    batch = x.shape[0]
+    threads = threads_for(batch * cut.windows * max(cut.kernel * channels, outputs))
+    shape = x.itemsize, batch, cut.positions, channels, cut.windows, outputs, cut.kernel, cut.stride, cut.crop, threads
+    layer = _Layer(*shape, *drops, curved)
+    layer.room = _room(*shape)
+    return layer
 
 
 def _memory(layer: _Layer) -> Tensor:
     """Room for what a call forgets."""
-    return torch.empty(_room(*(getattr(layer, name) for name in SHAPE)), dtype=torch.uint8, device="cpu")
+    return torch.empty(layer.room, dtype=torch.uint8, device="cpu")
 
 
 @lru_cache(1024)
 def _room(*shape: int) -> int:
-    """How many bytes that is, by all of a layer that it depends on."""
+    """Bytes of it, by all of a layer that they depend on."""
     layer, size = _Layer(*shape), c_int64()
     call_kernel("textvae_layer_room", addressof(layer), addressof(size))
     return size.value
