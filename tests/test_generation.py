@@ -123,7 +123,6 @@ def test_more_rows_than_are_decoded_at_once_keep_their_order() -> None:
     assert decode_greedy(model, z[:0]).shape == (0, 1)
 
 
-@torch.no_grad()
 def test_greedy_takes_the_most_likely_symbol_at_every_step() -> None:
     model = tiny("rnn", max_tokens=6).eval()
     z = latents(model, 5)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from typing import Any
 
+from textvae.nn.kernel.compiling import SWITCH
 from textvae.nn.kernel.processor import processor, processor_features
 
 FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
@@ -30,13 +32,19 @@ def examine() -> dict[str, Any]:
         "bf16": computes_bf16(),
         "kernel": found.library is not None,
         "kernel_bf16": found.bf16,
-        "kernel_reason": found.reason,
+        "kernel_reason": found.reason + _misspelt(),
         "kernel_path": str(found.path) if found.path else None,
         "kernel_cache": str(kernel_folder()),
         "trains_on": device,
         "trains_in": chosen_precision(unasked, device),
         "devices": ["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))],
     }
+
+
+def _misspelt() -> str:
+    """What is to say of a switch that says neither on nor off."""
+    value = os.environ.get(SWITCH, "")
+    return "" if value.lower() in ("", "on", "off") else f" ({SWITCH}={value} is neither on nor off, and does not switch it off)"
 
 
 def report(findings: dict[str, Any]) -> list[tuple[str, str]]:

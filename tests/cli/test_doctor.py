@@ -31,6 +31,13 @@ def test_switched_off_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows["kernel"] == "absent: switched off by TEXTVAE_KERNEL=off"
 
 
+def test_a_switch_that_says_neither_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTVAE_KERNEL", "no")
+    assert dict(report(examine()))["kernel"].endswith(" (TEXTVAE_KERNEL=no is neither on nor off, and does not switch it off)")
+    monkeypatch.setenv("TEXTVAE_KERNEL", "on")
+    assert "neither" not in dict(report(examine()))["kernel"]
+
+
 def test_json_is_one_object(textvae: Command) -> None:
     found = json.loads(textvae("doctor", "--json").out)
     assert found["torch"][0].isdigit()

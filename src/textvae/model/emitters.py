@@ -120,8 +120,7 @@ class RecurrentCore(nn.Module):
         core = self.recurrent
         if self.initial is None:
             return core.zeros(z)
-        mean = z.squeeze(1) if z.shape[1] == 1 else z.mean(1)  # (B, Z)
-        parts = torch.tanh(linear(mean, self.initial)).view(z.shape[0], core.states, core.layers, core.hidden)
+        parts = torch.tanh(linear(z.mean(1), self.initial)).view(z.shape[0], core.states, core.layers, core.hidden)
         return tuple(part.transpose(0, 1) for part in parts.unbind(1))  # states x (layers, B, H)
 
     def forward(self, symbols: Tensor, context: Tensor, state: State) -> tuple[Tensor, State]:
