@@ -7,6 +7,8 @@ namespace textvae {
 
 namespace {
 
+constexpr index AHEAD = 4;  // rows by which those that are summed are fetched: parts of rows are too short for the processor to guess
+
 // Numbers of rows (B, T, columns), so far apart.
 template <class Number>
 struct Rows {
@@ -26,10 +28,11 @@ void sum_by_symbol(index rows, index columns, const Rows<const Number>& given, c
             for (index c = begin; c < past; ++c) sums[symbol * columns + c] = 0.0f;
         for (index r = 0; r < rows; ++r) {
             float* to = sums + symbols[r] * columns;
-            const Number* from = given[r];
+            const Number *from = given[r], *ahead = given[r + AHEAD < rows ? r + AHEAD : r];
             for (index c = begin; c < past; c += LANES) {
-                const vec given_here = drops(load_some(from + c, columns - c), places_from(r * columns + c));
-                store_some(to + c, load_some(to + c, columns - c) + given_here, columns - c);
+                __builtin_prefetch(ahead + c, 0, 2);
+                const vec added = drops(load_some(from + c, columns - c), places_from(r * columns + c));
+                store_some(to + c, load_some(to + c, columns - c) + added, columns - c);
             }
         }
     });
