@@ -25,9 +25,9 @@ PARTS = {
         "the text and reads it; the kernel looks up what each symbol adds to the gates, so that there is no product of the embedded "
         "text (presets that drop parts of it in training gain so in evaluation alone). In bf16 torch runs under autocast; `over_fp32` "
         "is torch's time in fp32 over the kernel's in bf16. `GF/s` counts the products that the kernel does; `share` is of the rate at "
-        "which the same run multiplies square matrices (`GEMM_GF/s`). Two earlier runs of the same night had, of a decoder's layer in "
-        "bf16, ratios of 2.40 and 2.22 at H 256, 1.99 and 1.83 at H 512; over torch in fp32 3.60 and 3.66, 2.91 and 2.88; shares of "
-        "0.68 and 0.70, 0.85 and 0.84.",
+        "which the same run multiplies square matrices (`GEMM_GF/s`). Two more runs of the same night had, of a "
+        "decoder's layer in bf16, ratios of 2.20 and 2.20 at H 256, 2.01 and 1.69 at H 512; over torch in fp32 3.49 and 3.52, 2.93 and "
+        "2.96; shares of 0.73 and 0.66, 0.86 and 0.87 (the second of each at commit 7cfc0fa, before sums by symbol were fetched ahead).",
     ),
     "recurrence-avx2": ("The recurrent kernel on AVX2", "As above on one core without AVX-512, in fp32."),
     "recurrence-amx": (
@@ -101,8 +101,8 @@ operations forward and backward (of symbols that are looked up the embedded part
 B T steps, and takes no memory), the output layer 6 B T H V, a convolution of kernel k from C to C' channels 6 B S k C C' at its S
 positions, and a rung 6 B of its layers' weights. All of it grows in proportion to B and T; what does not is a product's start and
 the optimizer, which moves 28 bytes a weight. An LSTM layer's memory is 4 B T (6 H + I) bytes until backward, the logits'
-4 B T V. The products do not bound the time alone: the presets do them at 38% to 98% of the rate of a large
-square product on the same thread (half of them above 69%), which is the line of the picture; the rest are passes over memory,
+4 B T V. The products do not bound the time alone: the presets do them in fp32 at 37% to 93% of the rate of a large
+square product on the same thread (half of them above 70%), which is the line of the picture; the rest are passes over memory,
 dispatch and Python.
 """
 
