@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from textvae.nn.kernel import compiling
-from textvae.nn.kernel.compiling import compiler
+from textvae.nn.kernel.compiling import compiler, kernel_folder
 
 TRAINING_STEP = """
 import torch
@@ -40,7 +40,8 @@ needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C++ compiler 
 
 def told(cache: Path, code: str = TRAINING_STEP, **environment: str) -> str:
     """What a fresh Python says of the kernel after a training step."""
-    surroundings = {**os.environ, "TEXTVAE_CACHE": str(cache), "TEXTVAE_KERNEL": "", **environment}
+    quiet = {"TEXTVAE_CACHE": str(cache), "TEXTVAE_KERNEL": "", "PYTHONWARNINGS": "ignore::UserWarning"}
+    surroundings = {**os.environ, **quiet, **environment}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=surroundings)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -121,3 +122,21 @@ def test_processes_that_start_together_all_find_one_whole_kernel(tmp_path: Path)
     assert told(tmp_path).startswith("there | compiled by")
     assert kept[0].stat().st_mtime_ns == when  # found, not compiled again
     assert Path((compiler() or ("",))[0]).exists()
+
+
+@needs_compiler
+@pytest.mark.parametrize("left", [0, 20_000])
+def test_a_damaged_library_is_compiled_anew_and_not_loaded(tmp_path: Path, left: int) -> None:
+    """Loading a part of one kills the process. That it is compiled is told."""
+    folder = Path(shutil.copytree(kernel_folder(), tmp_path / "kernel"))
+    assert told(tmp_path).startswith("there | ")  # as it lay in this machine's cache, or fresh
+    (library,) = [path for path in folder.iterdir() if path.name in told(tmp_path, "from textvae.doctor import examine; print(examine())")]
+    whole = library.read_bytes()
+    library.write_bytes(whole[:left])
+    done = subprocess.run(
+        [sys.executable, "-m", "textvae", "doctor"], capture_output=True, text=True, env={**os.environ, "TEXTVAE_CACHE": str(tmp_path)}
+    )
+    assert done.returncode == 0
+    assert done.stderr == "note: compiling the kernel for this processor, once: some ten seconds\n"
+    assert library.read_bytes() == whole
+    assert told(tmp_path, PYTHONWARNINGS="error::UserWarning").startswith("there | ")

@@ -34,12 +34,16 @@ def test_a_timed_method_still_does_what_it_did() -> None:
 
 
 def test_the_table_tells_shares_and_rates() -> None:
-    found = StepProfile({"encoder": 3.0, "backward": 1.0}, kernel=2.0, passes=0.5, products=1.0, sequences=8.0, characters=40.0)
+    found = StepProfile(
+        {"encoder": 3.0, "backward": 1.0}, kernel=2.0, passes=0.5, products=1.0, sequences=8.0, characters=40.0, conditions="4 steps"
+    )
     rows = dict(profile_rows(found))
     assert rows["encoder"].split() == ["3.000", "ms", "75.0%"]
     assert rows["a step"].split() == ["4.000", "ms", "100.0%"]
     assert rows["of it: the compiled kernel's layers (recurrent, convolutions, linear)"].split() == ["2.000", "ms", "50.0%"]
     assert rows["of it: the kernel's passes (embedding, dropout, loss, optimizer)"].split() == ["0.500", "ms", "12.5%"]
+    assert rows["of it: all else (Python, dispatch, small operations)"].split() == ["0.500", "ms", "12.5%"]
+    assert rows["timed"] == "4 steps"
     assert rows["sequences a second"].strip() == "2,000"
     assert rows["characters a second"].strip() == "10,000"
 
@@ -55,6 +59,7 @@ def test_a_profile_of_a_run(architecture: str, corpus: Path, tmp_path: Path, mon
     assert {"batch", "emitter (recurrence, output)", "loss", "backward", "optimizer", "weight average"} <= set(found.parts)
     assert ("encoder" in found.parts) == (architecture != "lm")
     assert (found.kernel > 0) == (found.passes > 0) == (kernel().library is not None)
+    assert found.conditions.startswith(f"40 steps of {architecture}, 8 lines each, 32-true on cpu, ")
     assert 0 < found.products < 10 * found.step
     assert 1 <= found.sequences <= 8
     assert found.sequences <= found.characters <= 7 * found.sequences

@@ -18,6 +18,7 @@ from torch import Tensor, distributed, nn
 from textvae.config import TrainingSettings, require
 from textvae.errors import ConfigError
 from textvae.nn.arithmetic import all_bits
+from textvae.nn.kernel.compiling import kernel
 from textvae.nn.kernel.processor import multiplies_bf16_faster
 from textvae.training.adam import Adam
 
@@ -189,6 +190,8 @@ def launch(settings: TrainingSettings, module: nn.Module, optimizer: Adam, idle_
     )
     device = _own_gpu() if name == "cuda" else torch.device(name)
     precision = chosen_precision(settings, name)
+    if name == "cpu":
+        kernel()  # compiled before any step is timed
     module = module.to(device)
     if started > 1:
         return SeveralProcesses(module, optimizer, device, precision, idle_parameters)

@@ -21,6 +21,7 @@ from textvae.data.tokens import EOS
 from textvae.model.tokens import lengths_of
 from textvae.nn.kernel.compiling import SIGNATURES, kernel
 from textvae.settings import RunSettings
+from textvae.training.engine import chosen_precision
 from textvae.training.progress import ProgressLine
 from textvae.training.session import prepared_model
 from textvae.training.trainer import Trainer
@@ -57,6 +58,14 @@ class StepProfile:
 
     characters: float
     """To a step, padding and end symbols not counted."""
+
+    conditions: str = ""
+    """Of what steps, and on what."""
+
+    @property
+    def rest(self) -> float:
+        """What is neither the kernel's nor torch's products."""
+        return max(0.0, self.step - self.kernel - self.passes - self.products)
 
     @property
     def step(self) -> float:
@@ -147,7 +156,17 @@ def profile_training(settings: RunSettings) -> StepProfile:
     timed = ROUNDS * TIMED
     parts = {part: 1e3 * watch.seconds[part] / timed for part in PARTS if watch.seconds[part]}
     layers, passes = (1e3 * seconds / timed for seconds in (in_kernel.layers, in_kernel.passes))
-    return StepProfile(parts, layers, passes, products / ROUNDS, sequences / timed, characters / timed)
+    return StepProfile(parts, layers, passes, products / ROUNDS, sequences / timed, characters / timed, _conditions(settings, model.device))
+
+
+def _conditions(settings: RunSettings, device: torch.device) -> str:
+    """What was timed, in words."""
+    precision = chosen_precision(settings.training, device.type)
+    told = f"{ROUNDS * TIMED} steps of {settings.architecture}, {settings.training.batch} lines each, {precision} on {device.type}"
+    if device.type != "cpu":
+        return told
+    count = torch.get_num_threads()
+    return f"{told}, {count} thread{'s' if count > 1 else ''}; kernel {kernel().reason}"
 
 
 PASSES = {f"textvae_{name}" for name in ("drop", "drop_backward", "embed", "sum_by_symbol", "distortion", "distortion_backward", "shorten",
@@ -239,14 +258,14 @@ def profile_rows(found: StepProfile) -> list[tuple[str, str]]:
     def told(milliseconds: float) -> str:
         return f"{milliseconds:9.3f} ms {100 * milliseconds / found.step:5.1f}%"
 
-    rows = [(part, told(milliseconds)) for part, milliseconds in found.parts.items()]
-    rows += [
-        ("a step", told(found.step)),
-        ("", ""),
-        ("of it: the compiled kernel's layers (recurrent, convolutions, linear)", told(found.kernel)),
-    ]
+    rows = [("timed", found.conditions), ("", "")]
+    rows += [(part, told(milliseconds)) for part, milliseconds in found.parts.items()]
+    rows += [("a step", told(found.step)), ("", "")]
+    if found.kernel:
+        rows += [("of it: the compiled kernel's layers (recurrent, convolutions, linear)", told(found.kernel))]
+        rows += [("of it: the kernel's passes (embedding, dropout, loss, optimizer)", told(found.passes))]
     rows += [("of it: torch's products and layers", told(found.products))]
-    rows += [("of it: the kernel's passes (embedding, dropout, loss, optimizer)", told(found.passes)), ("", "")]
+    rows += [("of it: all else (Python, dispatch, small operations)", told(found.rest)), ("", "")]
     rate = 1e3 / found.step
     rows += [("sequences a second", f"{found.sequences * rate:9,.0f}"), ("characters a second", f"{found.characters * rate:9,.0f}")]
     return rows

@@ -10,7 +10,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from ctypes import CDLL, c_double, c_float, c_int, c_int64, c_uint32, c_void_p
 from dataclasses import dataclass, replace
@@ -154,41 +157,66 @@ def _built() -> Kernel:
         except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError) as error:
             reason = reason or f"it could not be built: {' '.join(str(error).split())[:300]}"
             continue
-        return Kernel(library, f"compiled by {named}" + ("" if threads else ", for one thread"), path, bool(library.textvae_has_bf16()))
+        how = "" if threads else f", for one thread ({reason.removeprefix('it could not be built: ')})"
+        return Kernel(library, f"compiled by {named}{how}", path, bool(library.textvae_has_bf16()))
     return Kernel(None, reason)
 
 
 def _compiled(compiler: tuple[str, ...], threads: bool) -> Path:
-    """The library's path in the cache, compiled if it is not there yet.
+    """The library's path in the cache, compiled if it is not there yet, or not whole.
 
-    Its name says all that it depends on. It is put there whole, by renaming, so that processes that start together may all
-    build it. Raises `OSError`, `RuntimeError` or `subprocess.SubprocessError`.
+    Its name says all that it depends on, and its own checksum: loading a damaged one would kill the process. It is put there whole,
+    by renaming, so that processes that start together may all build it. Raises `OSError`, `RuntimeError` or
+    `subprocess.SubprocessError`.
     """
-    from concurrent.futures import ThreadPoolExecutor  # a hundredth of a second that only a fresh kernel costs
-
     told = _run(*compiler, "--version")
     flags = _flags(threads)
     texts = [source.read_text(encoding="utf-8") for source in (*HEADERS, *SOURCES)]
     parts = (*texts, *compiler, told, *flags, platform.machine(), *sorted(processor_features()))
-    path = kernel_folder() / f"kernel-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}.so"
-    if path.exists():
-        return path
+    name, folder = f"kernel-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}", kernel_folder()
+    kept = _kept(folder, name)
+    if kept:
+        return kept
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        room = tempfile.TemporaryDirectory(dir=path.parent)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        room = tempfile.TemporaryDirectory(dir=folder)
     except OSError as error:
-        raise RuntimeError(f"{path.parent} cannot be written ({error.strerror}): name another cache folder in TEXTVAE_CACHE") from None
-    with room as folder:
-        compiled, linked = [Path(folder, f"{source.stem}.o") for source in SOURCES], Path(folder, "kernel.so")
-        with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
-            commands = ((*compiler, *flags, "-c", str(source), "-o", str(to)) for source, to in zip(SOURCES, compiled, strict=True))
-            list(pool.map(lambda command: _run(*command), commands))
-        # Linked without OpenMP's library: its functions are those of the process, torch's own, so that there is one pool of
-        # threads and not two that wait, spinning, in each other's way. Where torch has none, loading fails.
-        undefined = ["-Wl,-undefined,dynamic_lookup"] if sys.platform == "darwin" else []
-        _run(*compiler, "-shared", *undefined, *map(str, compiled), "-o", str(linked))
-        os.replace(linked, path)
+        raise RuntimeError(f"{folder} cannot be written ({error.strerror}): name another cache folder in TEXTVAE_CACHE") from None
+    with suppress(UserWarning):  # where warnings are errors
+        warnings.warn("compiling the kernel for this processor, once: some ten seconds", stacklevel=2)
+    with room as place:
+        library = _built_in(Path(place), compiler, flags)
+        path = folder / f"{name}-{_checksum(library)}.so"
+        os.replace(library, path)
     return path
+
+
+def _kept(folder: Path, name: str) -> Path | None:
+    """The whole library of that name in the cache; damaged ones are removed."""
+    for path in sorted(folder.glob(f"{name}-*.so")):
+        if path.stem == f"{name}-{_checksum(path)}":
+            return path
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _checksum(path: Path) -> str:
+    return f"{zlib.crc32(path.read_bytes()):08x}"
+
+
+def _built_in(folder: Path, compiler: tuple[str, ...], flags: list[str]) -> Path:
+    """A fresh library, its sources compiled side by side."""
+    from concurrent.futures import ThreadPoolExecutor  # a hundredth of a second that only a fresh kernel costs
+
+    compiled, library = [folder / f"{source.stem}.o" for source in SOURCES], folder / "kernel.so"
+    with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
+        commands = ((*compiler, *flags, "-c", str(source), "-o", str(to)) for source, to in zip(SOURCES, compiled, strict=True))
+        list(pool.map(lambda command: _run(*command), commands))
+    # Linked without OpenMP's library: its functions are those of the process, torch's own, so that there is one pool of
+    # threads and not two that wait, spinning, in each other's way. Where torch has none, loading fails.
+    undefined = ["-Wl,-undefined,dynamic_lookup"] if sys.platform == "darwin" else []
+    _run(*compiler, "-shared", *undefined, *map(str, compiled), "-o", str(library))
+    return library
 
 
 def _flags(threads: bool) -> list[str]:
