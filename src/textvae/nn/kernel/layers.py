@@ -84,12 +84,8 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, curved: bool, drops: Drawn) -> Tensor:
         x, weight = x.contiguous(), weight.contiguous()
-        layer = _layer(x, len(weight), x.shape[2], cut, curved, drops)
-        y = x.new_empty(len(x), cut.windows, len(weight))
-        call_kernel("textvae_convolve", addressof(layer), x, weight, bias.contiguous(), y, _memory(layer))
-        ctx.save_for_backward(x, weight, *_needed(y, curved, drops))
-        ctx.layer = layer
-        return y
+        ctx.layer = _layer(x, len(weight), x.shape[2], cut, curved, drops)
+        return _output("textvae_convolve", ctx, x, weight, bias, (cut.windows, len(weight)))
 
     @staticmethod
     @first_order
@@ -103,18 +99,22 @@ class _TransposedConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, curved: bool, drops: Drawn) -> Tensor:
         x, weight = _whole(x), weight.contiguous()
-        layer = _layer(x, len(weight), weight.shape[1], cut, curved, drops)
-        y = x.new_empty(len(x), cut.positions, weight.shape[1])
-        call_kernel("textvae_convolve_transposed", addressof(layer), x, weight, bias.contiguous(), y, _memory(layer))
-        ctx.save_for_backward(x, weight, *_needed(y, curved, drops))
-        ctx.layer = layer
-        return y
+        ctx.layer = _layer(x, len(weight), weight.shape[1], cut, curved, drops)
+        return _output("textvae_convolve_transposed", ctx, x, weight, bias, (cut.positions, weight.shape[1]))
 
     @staticmethod
     @first_order
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         dx = (ctx.layer.B, ctx.layer.W, ctx.layer.O) if ctx.needs_input_grad[0] else None
         return _gradients("textvae_convolve_transposed_backward", ctx, dy, dx, ctx.layer.C)
+
+
+def _output(name: str, ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, shape: tuple[int, int]) -> Tensor:
+    """What forward returns, (B, *shape); of it is kept what backward reads, nothing where the layer is linear."""
+    layer, y = ctx.layer, x.new_empty(x.shape[0], *shape)
+    call_kernel(name, addressof(layer), x, weight, bias.contiguous(), y, _memory(layer))
+    ctx.save_for_backward(x, weight, *((y,) if layer.curved or layer.least else ()))
+    return y
 
 
 def _gradients(name: str, ctx: Any, dy: Tensor, shape: tuple[int, ...] | None, biases: int) -> tuple[Tensor | None, ...]:
@@ -149,11 +149,6 @@ def _room(*shape: int) -> int:
     layer, size = _Layer(*shape), c_int64()
     call_kernel("textvae_layer_room", addressof(layer), addressof(size))
     return size.value
-
-
-def _needed(y: Tensor, curved: bool, drops: Drawn) -> tuple[Tensor, ...]:
-    """What backward reads of the outputs: nothing where a layer is linear."""
-    return (y,) if curved or drops.least else ()
 
 
 def _whole(x: Tensor) -> Tensor:
