@@ -27,7 +27,9 @@ PARTS = {
         "is torch's time in fp32 over the kernel's in bf16. `GF/s` counts the products that the kernel does; `share` is of the rate at "
         "which the same run multiplies square matrices (`GEMM_GF/s`). Two more runs of the same night had, of a "
         "decoder's layer in bf16, ratios of 2.20 and 2.20 at H 256, 2.01 and 1.69 at H 512; over torch in fp32 3.49 and 3.52, 2.93 and "
-        "2.96; shares of 0.73 and 0.66, 0.86 and 0.87 (the second of each at commit 7cfc0fa, before sums by symbol were fetched ahead).",
+        "2.96; with memory kept 1.61 and 1.56, 1.50 and 1.38; shares of 0.73 and 0.66, 0.86 and 0.87. LSTM layers that read numbers had "
+        "ratios of 1.63 and 1.64, 1.41 and 1.58, with memory kept 1.23 and 1.19, 1.13 and 1.23. (The second of each is of commit "
+        "7cfc0fa, before sums by symbol were fetched ahead.)",
     ),
     "recurrence-avx2": ("The recurrent kernel on AVX2", "As above on one core without AVX-512, in fp32."),
     "recurrence-amx": (

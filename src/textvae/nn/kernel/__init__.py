@@ -1,1 +1,1 @@
-"""A kernel in C++, compiled at first use: `nn.LSTM`, `nn.GRU`, dropout, and whole-sequence sampling and search, faster on a CPU."""
+"""A kernel in C++, compiled at first use: layers, losses and steps of training, whole-sequence sampling and search, faster on a CPU."""

@@ -192,12 +192,8 @@ def _compiled(compiler: tuple[str, ...], threads: bool) -> Path:
 
 
 def _kept(folder: Path, name: str) -> Path | None:
-    """The whole library of that name in the cache; damaged ones are removed."""
-    for path in sorted(folder.glob(f"{name}-*.so")):
-        if path.stem == f"{name}-{_checksum(path)}":
-            return path
-        path.unlink(missing_ok=True)
-    return None
+    """The whole library of that name in the cache. Damaged ones are passed over: the same one, compiled anew, is put in their place."""
+    return next((path for path in sorted(folder.glob(f"{name}-*.so")) if path.stem == f"{name}-{_checksum(path)}"), None)
 
 
 def _checksum(path: Path) -> str:

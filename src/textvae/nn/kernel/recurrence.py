@@ -107,10 +107,15 @@ def _through(core: nn.LSTM | nn.GRU, first: Weights, x: Tensor, added: Added | N
     for layer, (h, *c) in enumerate(zip(*(part.unbind(0) for part in state), strict=True)):
         weights = _weights(core, layer) if layer else first
         if layer:
-            x, added = drop(x, core.dropout) if core.training and 0 < core.dropout < 1 else F.dropout(x, core.dropout, core.training), None
+            x, added = _between(core, x), None
         if isinstance(core, nn.LSTM):
             x, *last = lstm(x, h, c[0], weights, added)
         else:
             x, *last = gru(x, h, weights, added)
         after.append(last)
     return x, tuple(parts[0][None] if len(parts) == 1 else torch.stack(parts) for parts in zip(*after, strict=True))
+
+
+def _between(core: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
+    """What the next layer reads of a layer's outputs."""
+    return drop(x, core.dropout) if core.training and 0 < core.dropout < 1 else F.dropout(x, core.dropout, core.training)
