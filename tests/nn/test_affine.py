@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from textvae.nn.affine import convolve, convolve_transposed, linear
+from textvae.nn.affine import Affine, applied, convolution, convolution_back, linear, pointwise
 from textvae.nn.dropout import EluDropout
 from textvae.nn.kernel.compiling import SWITCH, kernel
 
@@ -19,6 +20,14 @@ from .conftest import needs_kernel, threads, with_bf16
 
 shapes = {"batch": st.integers(1, 3), "positions": st.integers(1, 9), "kernel": st.integers(1, 6), "stride": st.integers(1, 4)}
 ways = pytest.mark.parametrize("way", ["kernel", "off"])
+
+
+def convolve(x: Tensor, layer: nn.Conv1d, outlet: int, after: EluDropout | None = None) -> Tensor:
+    return applied(x, [convolution(layer, x.shape[1], outlet, after)])
+
+
+def convolve_transposed(x: Tensor, layer: nn.ConvTranspose1d, outlet: int, after: EluDropout | None = None) -> Tensor:
+    return applied(x, [convolution_back(layer, x.shape[1], outlet, after)])
 
 
 def gradients(y: Tensor, x: Tensor, convolution: nn.Module) -> list[Tensor]:
@@ -123,6 +132,61 @@ def test_depths_beyond_one_chunk_and_several_threads_are_summed(bf16: bool, monk
     exact, z = copy.deepcopy(layer).double(), x.detach().double().requires_grad_()
     for one, other in zip(ours, gradients(exact(z.transpose(1, 2)).transpose(1, 2), z, exact), strict=True):
         assert (one.double() - other).abs().max() <= (1e-2 if bf16 else 5e-6) * other.abs().max()
+
+
+def stacked(widths: list[int]) -> tuple[list[Affine], nn.ModuleList]:
+    """A linear layer over 5 positions, a convolution to 3, one back, and so on, through so many channels; every sixth does not bend."""
+    steps = list[Affine]()
+    for i, (inputs, outputs) in enumerate(pairwise(widths)):
+        after = EluDropout(0.0) if i % 6 != 5 else None
+        if i % 3 == 0:
+            steps.append(pointwise(nn.Linear(inputs, outputs), 5, after))
+        elif i % 3 == 1:
+            steps.append(convolution(nn.Conv1d(inputs, outputs, 3, 2, padding=1), 5, 3, after))
+        else:
+            steps.append(convolution_back(nn.ConvTranspose1d(inputs, outputs, 3, 2), 3, 5, after))
+    return steps, nn.ModuleList([step.layer for step in steps])
+
+
+@needs_kernel
+@given(widths=st.lists(st.sampled_from([3, 16, 37]), min_size=2, max_size=7), batch=st.sampled_from([1, 7, 90]), bf16=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_layers_one_after_another_are_those_layers(widths: list[int], batch: int, bf16: bool) -> None:
+    """Outputs with and without gradients, and all gradients: beside each layer by torch in float64."""
+    steps, modules = stacked(widths)
+    x = torch.randn(batch, 5, widths[0], requires_grad=True)
+    with pytest.MonkeyPatch.context() as patch, torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        with_bf16(bf16, patch)
+        y = applied(x, steps)
+        with torch.no_grad():
+            assert torch.equal(applied(x, steps), y)
+        ours = gradients(y, x, modules)
+    exact, z = copy.deepcopy(modules).double(), x.detach().double().requires_grad_()
+    theirs = z
+    for step, module in zip(steps, exact, strict=True):
+        theirs = step._replace(layer=module).by_torch(theirs)
+    for one, other in zip(ours, gradients(theirs, z, exact), strict=True):
+        assert (one.double() - other).abs().max() <= (6e-2 if bf16 else 2e-5) * other.abs().max() + 1e-6
+
+
+@ways
+def test_only_what_is_asked_for_has_a_gradient(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of several layers is frozen, and backward is asked again, for less."""
+    monkeypatch.setenv(SWITCH, way)
+    steps, modules = stacked([4, 4, 4, 4])
+    x = torch.randn(3, 5, 4, requires_grad=True)
+    everything = torch.autograd.grad(applied(x, steps).sum(), [x, *modules.parameters()])
+    modules[1].requires_grad_(False)
+    y = applied(x, steps)
+    first, last = modules[0].weight, modules[2].weight
+    some = torch.autograd.grad(y.sum(), [first, last], retain_graph=True)
+    kept = [gradient.clone() for gradient in some]
+    for _ in range(3):  # what was given before is not written over
+        (again,) = torch.autograd.grad(2 * y.sum(), [x], retain_graph=True)
+        torch.testing.assert_close(again, 2 * everything[0])
+    (alone,) = torch.autograd.grad(applied(x.detach(), steps).sum(), [last])
+    for one, other in zip([*kept, *some, alone], [everything[1], everything[5]] * 2 + [everything[5]], strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @ways

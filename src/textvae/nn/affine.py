@@ -1,72 +1,98 @@
 """Linear layers, convolutions over positions of maps (B, S, C) and their transposes, with the ELU and dropout that stand after them.
 
-On a CPU the compiled kernel computes them, in one pass; elsewhere torch does, to the same numbers but for what is dropped. torch's modules
-hold the parameters and are not called by the kernel's way: their forward hooks hear nothing.
+On a CPU the compiled kernel computes as many as stand one after another in one call; elsewhere torch does, to the same numbers but for
+what is dropped. torch's modules hold the parameters and are not called by the kernel's way: their forward hooks hear nothing.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 
 from textvae.nn.dropout import EluDropout
-from textvae.nn.kernel import layers
-from textvae.nn.kernel.layers import NOTHING, After, Cut
+from textvae.nn.kernel.layers import Plan, through
 from textvae.nn.kernel.layout import computes
+
+
+@final
+class Affine(NamedTuple):
+    """A layer as data."""
+
+    layer: nn.Linear | nn.Conv1d | nn.ConvTranspose1d
+    """Holds the parameters."""
+
+    plan: Plan
+    """Between which maps it leads, and how."""
+
+    activation: EluDropout | None
+    """What stands after it."""
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Weights and bias, where the kernel computes such a layer of such numbers: an ordinary one, of fp32 on the CPU. Else none."""
+        layer, plan = self.layer, self.plan
+        if not isinstance(layer, nn.Linear):
+            padding = 0 if plan.back else plan.crop
+            if (layer.groups, layer.dilation, layer.padding, layer.padding_mode) != (1, (1,), (padding,), "zeros"):
+                return ()
+        weight, bias = layer.weight, layer.bias
+        if bias is None or (self.activation is not None and self.activation.dropout.drops >= 1):
+            return ()
+        plain = weight.is_cpu and bias.is_cpu and weight.dtype == bias.dtype == torch.float32
+        return (weight, bias) if plain else ()
+
+    def by_torch(self, x: Tensor) -> Tensor:
+        """x, whose numbers are those of the inlet (B, S, C), to (B, S', C') of the outlet."""
+        inlet, layer, plan = self.plan.inlet, self.layer, self.plan
+        x = x if x.shape[1:] == inlet else x.reshape(-1, *inlet)
+        if isinstance(layer, nn.Linear):
+            y = layer(x)
+        else:
+            first = plan.crop if plan.back else 0
+            y = layer(x.transpose(1, 2))[..., first : first + plan.outlet[0]].transpose(1, 2)  # (B, S', C')
+        return y if self.activation is None else self.activation(y)
+
+
+def pointwise(layer: nn.Linear, positions: int = 1, activation: EluDropout | None = None) -> Affine:
+    """A linear layer at each of so many positions."""
+    plan = Plan(positions, layer.in_features, positions, layer.out_features, curved=activation is not None)
+    return Affine(layer, plan, activation)
+
+
+def convolution(layer: nn.Conv1d, positions: int, outlet: int, activation: EluDropout | None = None) -> Affine:
+    """From so many positions to `outlet` = ceil(positions / stride), padded by half the kernel with zeros."""
+    kernel, stride = layer.kernel_size[0], layer.stride[0]
+    plan = Plan(positions, layer.in_channels, outlet, layer.out_channels, kernel, stride, kernel // 2, curved=activation is not None)
+    return Affine(layer, plan, activation)
+
+
+def convolution_back(layer: nn.ConvTranspose1d, positions: int, outlet: int, activation: EluDropout | None = None) -> Affine:
+    """The transpose of a `convolution` from `outlet` positions to so many; the layer pads nothing."""
+    kernel, stride = layer.kernel_size[0], layer.stride[0]
+    plan = Plan(outlet, layer.out_channels, positions, layer.in_channels, kernel, stride, kernel // 2, True, activation is not None)
+    return Affine(layer, plan, activation)
 
 
 def linear(x: Tensor, layer: nn.Linear, activation: EluDropout | None = None) -> Tensor:
     """x (..., C) by a linear layer, and what stands after it: (..., C')."""
-    x = _as_multiplied(x)
-    if layer.bias is None or not _by_kernel(x, layer, activation):
-        return _after(layer(x), activation)
-    return layers.dense(x, layer.weight, layer.bias, _told(activation))
+    if x.shape[-1] != layer.in_features:
+        return layer(x)  # torch says what does not fit
+    return applied(x.reshape(-1, 1, x.shape[-1]), (pointwise(layer, activation=activation),)).view(*x.shape[:-1], layer.out_features)
 
 
-def convolve(x: Tensor, convolution: nn.Conv1d, outlet: int, activation: EluDropout | None = None) -> Tensor:
-    """x (B, S, C) convolved to (B, outlet, C'), padded by half the kernel with zeros; outlet = ceil(S / stride)."""
-    kernel, stride, bias = convolution.kernel_size[0], convolution.stride[0], convolution.bias
-    x = _as_multiplied(x)
-    if bias is None or convolution.padding != (kernel // 2,) or not _by_kernel(x, convolution, activation):
-        return _after(convolution(x.transpose(1, 2))[..., :outlet].transpose(1, 2), activation)  # (B, outlet, C')
-    cut = Cut(kernel, stride, kernel // 2, x.shape[1], outlet)
-    return layers.convolve(x, convolution.weight, bias, cut, _told(activation))  # (B, outlet, C')
-
-
-def convolve_transposed(x: Tensor, convolution: nn.ConvTranspose1d, outlet: int, activation: EluDropout | None = None) -> Tensor:
-    """x (B, S, C) back to (B, outlet, C'): the transpose of a convolution that is padded by half the kernel; the layer pads nothing."""
-    kernel, stride, bias = convolution.kernel_size[0], convolution.stride[0], convolution.bias
-    x, crop = _as_multiplied(x), kernel // 2
-    if bias is None or convolution.padding != (0,) or not _by_kernel(x, convolution, activation):
-        return _after(convolution(x.transpose(1, 2))[..., crop : crop + outlet].transpose(1, 2), activation)  # (B, outlet, C')
-    cut = Cut(kernel, stride, crop, outlet, x.shape[1])
-    return layers.convolve_transposed(x, convolution.weight, bias, cut, _told(activation))  # (B, outlet, C')
-
-
-def _as_multiplied(x: Tensor) -> Tensor:
-    """x, in bf16 where autocast has asked for it: what torch would do."""
-    asked = x.device.type == "cpu" and x.dtype == torch.float32 and torch.is_autocast_enabled("cpu")
-    return x.to(torch.get_autocast_dtype("cpu")) if asked else x
-
-
-def _by_kernel(x: Tensor, layer: nn.Linear | nn.Conv1d | nn.ConvTranspose1d, activation: EluDropout | None) -> bool:
-    """Whether the kernel computes this layer: an ordinary one, of fp32 weights, in fp32 or by autocast in bf16.
-
-    What fits nothing is left to torch, which says so.
-    """
-    weight, bias, channels = layer.weight, layer.bias, layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
-    if x.numel() == 0 or x.shape[-1] != channels or (activation is not None and activation.dropout.drops >= 1):
-        return False
-    if not isinstance(layer, nn.Linear) and (x.dim() != 3 or (layer.groups, layer.dilation, layer.padding_mode) != (1, (1,), "zeros")):
-        return False
-    mixed = torch.is_autocast_enabled("cpu")
-    fits = all(given is not None and given.is_cpu and given.dtype == torch.float32 for given in (weight, bias))
-    return fits and x.dtype == (torch.get_autocast_dtype("cpu") if mixed else torch.float32) and computes(x)
-
-
-def _told(activation: EluDropout | None) -> After:
-    return NOTHING if activation is None else After(curved=True, p=activation.dropout.drops)
-
-
-def _after(y: Tensor, activation: EluDropout | None) -> Tensor:
-    return y if activation is None else activation(y)
+def applied(x: Tensor, layers: Sequence[Affine]) -> Tensor:
+    """x (B, S, C) through layers one after another: (B, S', C') of the last one's outlet."""
+    mixed = x.is_cpu and torch.is_autocast_enabled("cpu")
+    if mixed and x.dtype == torch.float32:
+        x = x.to(torch.get_autocast_dtype("cpu"))  # what torch would do
+    wanted = torch.get_autocast_dtype("cpu") if mixed else torch.float32
+    if x.dtype == wanted and x.numel() and x.shape[1:] == layers[0].plan.inlet and computes(x):
+        parameters = [parameter for affine in layers for parameter in affine.parameters()]
+        if len(parameters) == 2 * len(layers):
+            dropped = [0.0 if affine.activation is None else affine.activation.dropout.drops for affine in layers]
+            return through(x, tuple([affine.plan for affine in layers]), parameters, dropped)
+    for affine in layers:
+        x = affine.by_torch(x)
+    return x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import groupby
 from typing import final
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textvae.config import CellName, NormName
-from textvae.nn.affine import convolve, convolve_transposed, linear
+from textvae.nn.affine import Affine, applied, convolution, convolution_back, pointwise
 from textvae.nn.dropout import Dropout, EluDropout
 from textvae.nn.recurrent import Recurrent
 from textvae.shapes import MapShape, check_joint
@@ -19,6 +20,9 @@ from textvae.shapes import MapShape, check_joint
 
 class SequenceLayer(nn.Module, ABC):
     """A map from one feature map to another; `inlet` and `outlet` say between which shapes."""
+
+    affine: Affine | None = None
+    """All that the layer does, as data, where it is linear or a convolution and what bends it: a chain computes such layers in one call."""
 
     def __init__(self, inlet: MapShape, outlet: MapShape) -> None:
         super().__init__()
@@ -41,12 +45,24 @@ class Chain(SequenceLayer):
             shape = layer.outlet
         super().__init__(inlet, shape)
         self.layers = nn.ModuleList(layers)
+        self._runs = [list(run) for _, run in groupby(layers, lambda layer: layer.affine is None)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layers in order."""
-        for layer in self.layers:
-            x = layer(x)
+        """Apply the layers in order, affine ones together."""
+        for run in self._runs:
+            affine = [layer.affine for layer in run if layer.affine is not None]
+            if affine:
+                x = _shaped(applied(x, affine), run[-1].outlet)
+                continue
+            for layer in run:
+                x = layer(x)
         return x
+
+
+def _shaped(x: Tensor, shape: MapShape) -> Tensor:
+    """The numbers of x, of each sequence, as a map of a shape."""
+    wanted = shape.positions, shape.channels
+    return x if x.shape[1:] == wanted else x.view(-1, *wanted)
 
 
 @final
@@ -67,6 +83,14 @@ class ChannelNorm(nn.Module):
     def changes(self) -> bool:
         """Whether it does anything."""
         return not isinstance(self.norm, nn.Identity)
+
+    def bent_before(self, activation: EluDropout) -> EluDropout | None:
+        """What already stands before the normalisation: all that bends where there is none."""
+        return None if self.changes else activation
+
+    def all_of(self, before: Affine) -> Affine | None:
+        """What stands before the normalisation, if there is none and that is all."""
+        return None if self.changes else before
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, S, C)."""
@@ -89,12 +113,13 @@ class Pointwise(SequenceLayer):
         self.linear = nn.Linear(inlet.channels, channels)
         self.norm = ChannelNorm(norm, channels)
         self.activation = EluDropout(dropout)
+        self._map = pointwise(self.linear, inlet.positions, self.norm.bent_before(self.activation))
+        self.affine = self.norm.all_of(self._map)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, S, C')."""
-        if self.norm.changes:
-            return self.activation(self.norm(linear(x, self.linear)))
-        return linear(x, self.linear, self.activation)
+        y = applied(x, (self._map,))  # (B, S, C')
+        return y if self.affine else self.activation(self.norm(y))
 
 
 @final
@@ -108,12 +133,13 @@ class Convolution(SequenceLayer):
         self.convolution = nn.Conv1d(inlet.channels, channels, kernel, stride, padding=kernel // 2)
         self.norm = ChannelNorm(norm, channels)
         self.activation = EluDropout(dropout)
+        self._map = convolution(self.convolution, inlet.positions, self.outlet.positions, self.norm.bent_before(self.activation))
+        self.affine = self.norm.all_of(self._map)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, ceil(S / stride), C')."""
-        if self.norm.changes:
-            return self.activation(self.norm(convolve(x, self.convolution, self.outlet.positions)))  # (B, S', C')
-        return convolve(x, self.convolution, self.outlet.positions, self.activation)  # (B, S', C')
+        y = applied(x, (self._map,))  # (B, S', C')
+        return y if self.affine else self.activation(self.norm(y))
 
 
 @final
@@ -134,12 +160,13 @@ class TransposedConvolution(SequenceLayer):
         self.convolution = nn.ConvTranspose1d(inlet.channels, outlet.channels, kernel, stride, output_padding=max(0, missing))
         self.norm = ChannelNorm(norm, outlet.channels)
         self.activation = EluDropout(dropout)
+        self._map = convolution_back(self.convolution, inlet.positions, outlet.positions, self.norm.bent_before(self.activation))
+        self.affine = self.norm.all_of(self._map)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, S, C) to (B, S', C')."""
-        if self.norm.changes:
-            return self.activation(self.norm(convolve_transposed(x, self.convolution, self.outlet.positions)))  # (B, S', C')
-        return convolve_transposed(x, self.convolution, self.outlet.positions, self.activation)  # (B, S', C')
+        y = applied(x, (self._map,))  # (B, S', C')
+        return y if self.affine else self.activation(self.norm(y))
 
 
 @final
@@ -180,10 +207,11 @@ class Unflatten(SequenceLayer):
         super().__init__(inlet, outlet)
         self.linear = nn.Linear(inlet.channels, outlet.positions * outlet.channels)
         self.activation = EluDropout(0.0)
+        self.affine: Affine = pointwise(self.linear, 1, self.activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Spread (B, 1, Z) over positions."""
-        return linear(x[:, 0], self.linear, self.activation).view(-1, self.outlet.positions, self.outlet.channels)  # (B, S, C)
+        return _shaped(applied(x, (self.affine,)), self.outlet)  # (B, S, C)
 
 
 @final

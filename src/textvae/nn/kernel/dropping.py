@@ -28,20 +28,22 @@ class Drawn(NamedTuple):
     """What is kept is multiplied by it."""
 
 
-def drawn(p: float) -> Drawn:
-    """Draws for a probability p in [0, 1): a seed is taken from torch's generator where something is dropped."""
-    seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None)) if p else 0
-    return Drawn(seed, min(round(p * LEVELS), LEVELS - 1), 1.0 / (1.0 - p))
+def drawn(*dropped: float) -> list[Drawn]:
+    """Draws for probabilities in [0, 1): seeds are taken from torch's generator where something is dropped."""
+    if not any(dropped):
+        return [Drawn(seed=0, least=0, scale=1.0)] * len(dropped)
+    seeds = torch.empty(len(dropped), dtype=torch.int64, device="cpu").random_(-(2**63), None).tolist()
+    return [Drawn(seed, min(round(p * LEVELS), LEVELS - 1), 1.0 / (1.0 - p)) for seed, p in zip(seeds, dropped, strict=True)]
 
 
 def drop(x: Tensor, p: float) -> Tensor:
     """x, of any shape, fp32 or bf16, with each number 0 with probability p in [0, 1), else over 1 - p (Srivastava et al. 2014)."""
-    return _Drop.apply(x, drawn(p))
+    return _Drop.apply(x, *drawn(p))
 
 
 def drop_elu(x: Tensor, p: float) -> Tensor:
     """`drop` of ELU(x) = x where x > 0, else exp(x) - 1 (Clevert et al. 2016)."""
-    return _DropElu.apply(x, drawn(p))
+    return _DropElu.apply(x, *drawn(p))
 
 
 @final

@@ -1,5 +1,5 @@
-// Layers without recurrence, forward and backward in one call each: a convolution (a linear layer is one of a single position) or its
-// transpose, the bias, and what stands after it, an ELU and dropout.
+// Layers without recurrence, as many as stand one after another in one call each way: a convolution (a linear layer is one of a kernel of
+// 1) or its transpose, the bias, and what stands after it, an ELU and dropout.
 //
 // Both know maps of two sides, (B, S, C) and (B, W, O): a convolution leads from the first to the second, a transposed one back. W windows
 // of `kernel` positions are cut from the first, and weights (O, C, kernel), those of torch's layers of either kind, are multiplied with
@@ -23,10 +23,14 @@ constexpr index ROWS_AT_A_TIME = 256;  // of windows
 struct Layer {
     index bytes;  // of a number: 4, or 2
     index B, S, C, W, O, kernel, stride, crop;
+    index back;    // from (B, W, O) to (B, S, C)
+    index curved;  // by ELU
     index threads;
     index seed, least;  // of dropout
     float scale;
-    std::int32_t curved;  // by ELU
+    const float *weight, *bias;
+    float *dweight, *dbias;  // where they are asked for: both, or none
+    void* y;                 // what it gave; in backward wanted of layers that bend
 };
 
 // Memory of the caller's for what a call forgets: laid out once to be counted, and again to be used.
@@ -154,9 +158,18 @@ struct Work {
         if (first == end) std::fill_n(dweight, layer.O * line, 0.0f);
     }
 
+    // Rows of O of some sequences, each up to a whole depth.
+    const Number* whole_rows(index first, index end, const Number* x) const {
+        const index rows = (end - first) * layer.W, O = layer.O;
+        x += first * layer.W * O;
+        if (side == O) return x;
+        for (index r = 0; r < rows; ++r) std::fill(std::copy_n(x + r * O, O, gradient + r * side), gradient + (r + 1) * side, Number{});
+        return gradient;
+    }
+
     // Add to this thread's gradient of the weights, or begin with it: rows of O, transposed, by windows, of sequences from `b` on.
-    void weigh(index b, index rows, const Number* of_o, const Number* of_windows) const {
-        transpose(of_o, side, rows, layer.O, turned);
+    void weigh(index b, index rows, const Number* of_o, index row, const Number* of_windows) const {
+        transpose(of_o, row, rows, layer.O, turned);
         with_panels(width, [&](auto n) {
             pack_over_rows<Number, n>(of_windows, wide, rows, width, over_rows);
             const auto keep = [&](vec sum, index o, index column) { store(dweight + o * line + column, sum); };
@@ -194,21 +207,9 @@ struct Work {
 };
 
 // Run run(a thread's `Work`).
-template <class Run>
+template <class Number, class Run>
 void with_layer(const Layer& layer, void* memory, const Run& run) {
-    with_number(layer.bytes, [&](auto number) {
-        together(layer.threads, [&](Team team) { run(Work<decltype(number)>(layer, team, memory)); });
-    });
-}
-
-// Maps without a type, as those that a thread works on.
-template <class Number>
-const Number* as(const Number*, const void* given) {
-    return static_cast<const Number*>(given);
-}
-template <class Number>
-Number* as(const Number*, void* given) {
-    return static_cast<Number*>(given);
+    together(layer.threads, [&](Team team) { run(Work<Number>(layer, team, memory)); });
 }
 
 }  // namespace

@@ -1,18 +1,20 @@
-"""Layers without recurrence by the compiled kernel, a call each way: convolutions over channels-last maps (B, S, C), their transposes and
-linear layers, with their bias and what stands after it, an ELU and dropout.
+"""Layers without recurrence by the compiled kernel, as many as stand one after another in one call each way: convolutions over
+channels-last maps (B, S, C), their transposes and linear layers, with their bias and what stands after it, an ELU and dropout.
 
 A convolution is a product after windows have been cut, a transposed one a product before they are added up where they stand; a linear
-layer is a convolution of one position. Parameters are those of `nn.Conv1d`, `nn.ConvTranspose1d` and `nn.Linear`.
+layer is a convolution whose kernel is 1. Parameters are those of `nn.Conv1d`, `nn.ConvTranspose1d` and `nn.Linear`.
 
 What is multiplied is of the maps' dtype, fp32 or bf16; parameters, their gradients and all sums are fp32.
 """
 
 from __future__ import annotations
 
-from ctypes import Structure, addressof, c_float, c_int32, c_int64
+from collections.abc import Sequence
+from ctypes import Array, Structure, addressof, c_float, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, final
+from itertools import accumulate
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -23,135 +25,185 @@ from textvae.nn.kernel.layout import call_kernel, threads_for, whole_lines
 
 
 @final
-@dataclass(frozen=True)
-class Cut:
-    """How windows are cut: window i begins at position i * stride - crop; what lies outside is zero."""
+class Plan(NamedTuple):
+    """A layer between maps of two sides, (B, S, C) and (B, W, O): window i of W begins at position i * stride - crop of the first, and
+    what lies outside of it is zero."""
 
-    kernel: int
-    stride: int
-    crop: int
     positions: int
+    """S."""
+
+    channels: int
+    """C."""
+
     windows: int
+    """W."""
 
+    outputs: int
+    """O."""
 
-ONE_POSITION = Cut(kernel=1, stride=1, crop=0, positions=1, windows=1)
-
-
-@final
-@dataclass(frozen=True)
-class After:
-    """What stands after a layer's bias: an ELU (Clevert et al. 2016) where it is curved, then dropout with probability p."""
+    kernel: int = 1
+    stride: int = 1
+    crop: int = 0
+    back: bool = False
+    """Whether it leads from the second side to the first: a transposed convolution."""
 
     curved: bool = False
-    p: float = 0.0
+    """Whether an ELU (Clevert et al. 2016) stands after it."""
+
+    @property
+    def inlet(self) -> tuple[int, int]:
+        """Positions and channels of what it reads."""
+        return (self.windows, self.outputs) if self.back else (self.positions, self.channels)
+
+    @property
+    def outlet(self) -> tuple[int, int]:
+        """Positions and channels of what it gives."""
+        return (self.positions, self.channels) if self.back else (self.windows, self.outputs)
 
 
-NOTHING = After()
+def through(x: Tensor, plans: tuple[Plan, ...], parameters: Sequence[Tensor], dropped: Sequence[float]) -> Tensor:
+    """x (B, S, C), fp32 or bf16 on the CPU, through layers one after another: (B, S', C').
 
-
-def dense(x: Tensor, weight: Tensor, bias: Tensor, after: After = NOTHING) -> Tensor:
-    """x (..., C), fp32 or bf16 on the CPU, by weights (C', C) and a bias (C'): (..., C')."""
-    y = _Convolution.apply(x.reshape(-1, 1, x.shape[-1]), weight, bias, ONE_POSITION, after.curved, drawn(after.p))
-    return y.view(*x.shape[:-1], len(weight))
-
-
-def convolve(x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, after: After = NOTHING) -> Tensor:
-    """x (B, S, C), fp32 or bf16 on the CPU, by weights (C', C, kernel) and a bias (C'): (B, windows, C')."""
-    return _Convolution.apply(x, weight, bias, cut, after.curved, drawn(after.p))
-
-
-def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, after: After = NOTHING) -> Tensor:
-    """x (B, windows, C), fp32 or bf16 on the CPU, by weights (C, C', kernel) and a bias (C'): (B, S, C')."""
-    return _TransposedConvolution.apply(x, weight, bias, cut, after.curved, drawn(after.p))
+    Args:
+        x: of the first plan's inlet.
+        plans: each inlet has as many numbers as the outlet before it.
+        parameters: of each layer weights, (O, C, kernel) or (O, C), and a bias, (O) or of a transposed layer (C); fp32.
+        dropped: for each layer the probability in [0, 1) of dropout after it.
+    """
+    graded = torch.is_grad_enabled() and (x.requires_grad or any(parameter.requires_grad for parameter in parameters))
+    laid, draws = _laid(plans, len(x), x.itemsize, torch.get_num_threads(), graded), drawn(*dropped)
+    return _Layers.apply(x, laid, draws, *parameters) if graded else _forward(laid, laid.drawn(draws), x, parameters)[0]
 
 
 @final
 class _Layer(Structure):
     """`Layer` of layers.h."""
 
-    room: int
-    """Bytes of memory that its calls want."""
-
     _fields_ = [
-        *((name, c_int64) for name in ("bytes", "B", "S", "C", "W", "O", "kernel", "stride", "crop", "threads", "seed", "least")),
+        *((name, c_int64) for name in ("bytes", "B", "S", "C", "W", "O", "kernel", "stride", "crop", "back", "curved")),
+        *((name, c_int64) for name in ("threads", "seed", "least")),
         ("scale", c_float),
-        ("curved", c_int32),
+        *((name, c_void_p) for name in ("weight", "bias", "dweight", "dbias", "y")),
     ]
 
 
 @final
-class _Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, curved: bool, drops: Drawn) -> Tensor:
-        x, weight = x.contiguous(), weight.contiguous()
-        ctx.layer = _layer(x, len(weight), x.shape[2], cut, curved, drops)
-        return _output("textvae_convolve", ctx, x, weight, bias, (cut.windows, len(weight)))
+@dataclass(frozen=True)
+class _Laid:
+    """Layers as they are laid out for so many sequences: what calls of the same shapes share."""
 
-    @staticmethod
-    @first_order
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        dx = (ctx.layer.B, ctx.layer.S, ctx.layer.C) if ctx.needs_input_grad[0] else None
-        return _gradients("textvae_convolve_backward", ctx, dy, dx, ctx.layer.O)
+    blank: Array[_Layer]
+    """Without what is drawn, and without places in memory."""
 
+    curved: bool
+    """Whether the last of them is: backward then reads what it gave."""
 
-@final
-class _TransposedConvolution(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, cut: Cut, curved: bool, drops: Drawn) -> Tensor:
-        x, weight = _whole(x), weight.contiguous()
-        ctx.layer = _layer(x, len(weight), weight.shape[1], cut, curved, drops)
-        return _output("textvae_convolve_transposed", ctx, x, weight, bias, (cut.positions, weight.shape[1]))
+    outlet: tuple[int, int]
+    """Positions and channels of what the last one gives."""
 
-    @staticmethod
-    @first_order
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        dx = (ctx.layer.B, ctx.layer.W, ctx.layer.O) if ctx.needs_input_grad[0] else None
-        return _gradients("textvae_convolve_transposed_backward", ctx, dy, dx, ctx.layer.C)
+    biases: tuple[int, ...]
+    """How many each of them has."""
 
+    room: int
+    """Bytes for what a call forgets."""
 
-def _output(name: str, ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, shape: tuple[int, int]) -> Tensor:
-    """What forward returns, (B, *shape); of it is kept what backward reads, nothing where the layer is linear."""
-    layer, y = ctx.layer, x.new_empty(x.shape[0], *shape)
-    call_kernel(name, addressof(layer), x, weight, bias.contiguous(), y, _memory(layer))
-    ctx.save_for_backward(x, weight, *((y,) if layer.curved or layer.least else ()))
-    return y
+    places: tuple[int, ...]
+    """Where each layer's output stands in the memory between layers; that of the last stands elsewhere."""
 
+    between: int
+    """Numbers of that memory."""
 
-def _gradients(name: str, ctx: Any, dy: Tensor, shape: tuple[int, ...] | None, biases: int) -> tuple[Tensor | None, ...]:
-    """What backward returns: gradients of x, of its shape or of none where it is not asked for, of weights and of so many biases."""
-    x, weight, *kept = ctx.saved_tensors
-    dy, dx = dy.contiguous(), None if shape is None else dy.new_empty(shape)
-    of_weights = any(ctx.needs_input_grad[1:3])
-    dweight, dbias = (torch.empty_like(weight), weight.new_empty(biases)) if of_weights else (None, None)
-    given = x, weight, kept[0] if kept else dy, dy
-    call_kernel(name, addressof(ctx.layer), *given, dx, dweight, dbias, _memory(ctx.layer))
-    return dx, dweight, dbias, None, None, None
+    widest: int
+    """Numbers of the largest output that stands there."""
 
+    def drawn(self, draws: Sequence[Drawn]) -> Array[_Layer]:
+        """The layers of a call, still without places in memory."""
+        layers = type(self.blank).from_buffer_copy(self.blank)
+        for layer, drops in zip(layers, draws, strict=True):
+            layer.seed, layer.least, layer.scale = drops
+        return layers
 
-def _layer(x: Tensor, outputs: int, channels: int, cut: Cut, curved: bool, drops: Drawn) -> _Layer:
-    """A layer from windows of so many channels to so many outputs, or back."""
-    batch = x.shape[0]
-    threads = threads_for(batch * cut.windows * max(cut.kernel * channels, outputs))
-    shape = x.itemsize, batch, cut.positions, channels, cut.windows, outputs, cut.kernel, cut.stride, cut.crop, threads
-    layer = _Layer(*shape, *drops, curved)
-    layer.room = _room(*shape)
-    return layer
-
-
-def _memory(layer: _Layer) -> Tensor:
-    """Room for what a call forgets."""
-    return torch.empty(layer.room, dtype=torch.uint8, device="cpu")
+    def place(self, layers: Array[_Layer], weights: Sequence[Tensor], between: Tensor | None, y: Tensor | None) -> None:
+        """Say where weights and outputs stand: those of layers but the last side by side, and that of the last where it is wanted."""
+        for layer, weight in zip(layers, weights, strict=True):
+            layer.weight = weight.data_ptr()
+        if between is not None:
+            start, itemsize = between.data_ptr(), between.itemsize
+            for layer, place in zip(layers, self.places, strict=True):
+                layer.y = start + place * itemsize
+        if y is not None:
+            layers[-1].y = y.data_ptr()
 
 
 @lru_cache(1024)
-def _room(*shape: int) -> int:
-    """Bytes of it, by all of a layer that they depend on."""
-    layer, size = _Layer(*shape), c_int64()
-    call_kernel("textvae_layer_room", addressof(layer), addressof(size))
-    return size.value
+def _laid(plans: tuple[Plan, ...], batch: int, itemsize: int, threads: int, keep: bool) -> _Laid:
+    """Layers laid out; what is not kept for backward is written over by the layer after next."""
+    layers, rooms = (_Layer * len(plans))(), list[int]()
+    for layer, plan in zip(layers, plans, strict=True):
+        *sides, back, curved = plan
+        layer.bytes, layer.B, layer.threads = itemsize, batch, min(threads, threads_for(batch * _work(plan)))
+        for name, size in zip(("S", "C", "W", "O", "kernel", "stride", "crop"), sides, strict=True):
+            setattr(layer, name, size)
+        layer.back, layer.curved = back, curved
+        room = c_int64()
+        call_kernel("textvae_layer_room", addressof(layer), addressof(room))
+        rooms.append(room.value)
+    sizes = [whole_lines(batch * positions * channels, _OF_BYTES[itemsize]) for positions, channels in (plan.outlet for plan in plans[:-1])]
+    widest = max(sizes, default=0)
+    places = tuple(accumulate(sizes, initial=0)) if keep else tuple(i % 2 * widest for i in range(len(plans)))
+    biases, between = tuple(plan.outlet[1] for plan in plans), places[-1] if keep else 2 * widest
+    return _Laid(layers, plans[-1].curved, plans[-1].outlet, biases, max(rooms), places, between, widest)
 
 
-def _whole(x: Tensor) -> Tensor:
-    """x (B, W, C) with zeros after its channels, so that they are as many as the kernel multiplies at once."""
-    missing = whole_lines(x.shape[2], x.dtype) - x.shape[2] if x.dtype == torch.bfloat16 else 0
-    return torch.nn.functional.pad(x, (0, missing)) if missing else x.contiguous()
+_OF_BYTES = {2: torch.bfloat16, 4: torch.float32}
+
+
+def _work(plan: Plan) -> int:
+    """Numbers of the larger side of a sequence's product."""
+    return plan.windows * max(plan.kernel * plan.channels, plan.outputs)
+
+
+@final
+class _Layers(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, laid: _Laid, draws: Sequence[Drawn], *parameters: Tensor) -> Tensor:
+        layers = laid.drawn(draws)
+        y, kept = _forward(laid, layers, x, parameters)
+        ctx.laid, ctx.layers = laid, layers
+        ctx.save_for_backward(y if laid.curved else None, *kept)
+        return y
+
+    @staticmethod
+    @first_order
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        laid, layers, asked, dy = ctx.laid, ctx.layers, ctx.needs_input_grad, dy.contiguous()
+        y, x, between, *weights = ctx.saved_tensors
+        laid.place(layers, weights, between, y)
+        gradients: list[Tensor | None] = []
+        for i, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
+            if not (asked[3 + 2 * i] or asked[4 + 2 * i]):
+                gradients += None, None
+                continue
+            of_weight, of_bias = torch.empty_like(weight), weight.new_empty(laid.biases[i])
+            layer.dweight, layer.dbias = of_weight.data_ptr(), of_bias.data_ptr()
+            gradients += of_weight, of_bias
+        dx = x.new_empty(x.shape) if asked[0] else None
+        first = 0 if asked[0] else next(i for i, layer in enumerate(layers) if layer.dweight)
+        apart = laid.widest * x.itemsize
+        memory = torch.empty(laid.room + 2 * apart, dtype=torch.uint8, device="cpu")
+        carried = memory.data_ptr() + laid.room
+        call_kernel("textvae_layers_backward", addressof(layers), len(layers), first, x, dy, dx, memory, carried, apart)
+        return dx, None, None, *gradients
+
+
+def _forward(laid: _Laid, layers: Array[_Layer], x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """What the last layer gives; and what backward reads: x, what stands between layers, weights."""
+    x, parameters = x.contiguous(), [parameter.contiguous() for parameter in parameters]
+    weights, biases, y = parameters[::2], parameters[1::2], x.new_empty(len(x), *laid.outlet)
+    between = x.new_empty(laid.between) if laid.between else None
+    laid.place(layers, weights, between, y)
+    for layer, bias in zip(layers, biases, strict=True):
+        layer.bias = bias.data_ptr()
+    memory = torch.empty(laid.room, dtype=torch.uint8, device="cpu")
+    call_kernel("textvae_layers_forward", addressof(layers), len(layers), x, memory)
+    return y, (x, between, *weights)

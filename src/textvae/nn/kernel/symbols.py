@@ -12,7 +12,7 @@ from textvae.nn.kernel.dropping import Drawn, drawn
 from textvae.nn.kernel.gradients import first_order
 from textvae.nn.kernel.layout import call_kernel, threads_for
 
-ALL = drawn(0.0)
+(ALL,) = drawn(0.0)
 """Nothing is dropped."""
 
 
@@ -22,7 +22,7 @@ def embed(symbols: Tensor, table: Tensor, p: float, dtype: torch.dtype) -> Tenso
     Raises:
         IndexError: a symbol has no row.
     """
-    return _Embedded.apply(symbols.to(torch.int64).contiguous(), table, drawn(p), dtype)
+    return _Embedded.apply(symbols.to(torch.int64).contiguous(), table, *drawn(p), dtype)
 
 
 def sum_by_symbol(symbols: Tensor, given: Tensor, count: int, drops: Drawn = ALL) -> Tensor:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from textvae.nn.kernel import dropping, generation, layers, moving, recurrence
+from textvae.nn.kernel import dropping, generation, moving, recurrence
 from textvae.nn.kernel.distortion import distortion
+from textvae.nn.kernel.layers import Plan, through
 from textvae.nn.kernel.symbols import embed
 
 TOLERANCE = 1e-4
@@ -104,32 +105,28 @@ def _wrong_dropout(generator: torch.Generator, dtype: torch.dtype, tolerance: fl
 
 
 def _wrong_layer(generator: torch.Generator, dtype: torch.dtype, tolerance: float) -> str | None:
-    """Whether a linear layer, a convolution or a transposed one is off torch's, or a gradient of them: with ELU and dropout after it, of
-    more channels than a vector holds, and more sequences than are taken at a time."""
-    plain, down, up = nn.Linear(19, 5, **LIKE), nn.Conv1d(19, 4, 3, 2, padding=1, **LIKE), nn.ConvTranspose1d(19, 21, 3, 2, **LIKE)
-    cut, after = layers.Cut(kernel=3, stride=2, crop=1, positions=5, windows=3), layers.After(curved=True, p=0.3)
-    x = torch.randn(MANY, 5, 19, generator=generator, **LIKE).to(dtype).requires_grad_()
-    exact = x.detach().float().requires_grad_()
-    kinds: list[tuple[nn.Linear | nn.Conv1d | nn.ConvTranspose1d, Callable[..., Tensor], Callable[..., Tensor]]] = [
-        (plain, lambda w, b: layers.dense(x, w, b, after), lambda: plain(exact)),
-        (down, lambda w, b: layers.convolve(x, w, b, cut, after), lambda: down(exact.transpose(1, 2)).transpose(1, 2)),
-        (
-            up,
-            lambda w, b: layers.convolve_transposed(x[:, :3], w, b, cut, after),
-            lambda: up(exact[:, :3].transpose(1, 2))[..., 1:6].transpose(1, 2),
-        ),
+    """Whether a linear layer, a convolution or a transposed one is off torch's, or a gradient of them, alone and one after another: with
+    ELU and dropout after it, of more channels than a vector holds, and more sequences than are taken at a time."""
+    plain, down, up = nn.Linear(19, 21, **LIKE), nn.Conv1d(21, 4, 3, 2, padding=1, **LIKE), nn.ConvTranspose1d(4, 19, 3, 2, **LIKE)
+    steps: list[tuple[nn.Module, Plan, Callable[[Tensor], Tensor]]] = [
+        (plain, Plan(5, 19, 5, 21, curved=True), plain),
+        (down, Plan(5, 21, 3, 4, 3, 2, 1, curved=True), lambda z: down(z.transpose(1, 2)).transpose(1, 2)),
+        (up, Plan(5, 19, 3, 4, 3, 2, 1, back=True, curved=True), lambda z: up(z.transpose(1, 2))[..., 1:6].transpose(1, 2)),
     ]
-    for layer, ours, theirs in kinds:
-        weight, bias = layer.weight, layer.bias
-        assert bias is not None
-        for parameter in (weight, bias):
+    for chain, p in (*(([step], 0.3) for step in steps), (steps, 0.0)):
+        parameters = [parameter for layer, _, _ in chain for parameter in layer.parameters()]
+        for parameter in parameters:
             nn.init.normal_(parameter, std=0.3, generator=generator)
-        found = ours(weight, bias)
-        expected = nn.functional.elu(theirs()) * ((found != 0) / 0.7)
-        gradients = torch.autograd.grad(found.float().square().sum(), [x, weight, bias])
-        exact_ones = torch.autograd.grad(expected.square().sum(), [exact, weight, bias])
+        x = torch.randn(MANY, *chain[0][1].inlet, generator=generator, **LIKE).to(dtype).requires_grad_()
+        found = through(x, tuple(plan for _, plan, _ in chain), parameters, [p] * len(chain))
+        expected = exact = x.detach().float().requires_grad_()
+        for _, _, theirs in chain:
+            expected = nn.functional.elu(theirs(expected))
+        expected = expected * ((found != 0) / (1 - p))
+        gradients = torch.autograd.grad(found.float().square().sum(), [x, *parameters])
+        exact_ones = torch.autograd.grad(expected.square().sum(), [exact, *parameters])
         if not all(_agree(one, other, tolerance) for one, other in zip((found, *gradients), (expected, *exact_ones), strict=True)):
-            return f"its {type(layer).__name__} is not torch's"
+            return f"its {' and '.join(type(layer).__name__ for layer, _, _ in chain)} is not torch's"
     return None
 
 
