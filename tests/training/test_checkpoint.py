@@ -13,7 +13,7 @@ from textvae.config import TrainingSettings
 from textvae.errors import RunError
 from textvae.training.adam import optimizer_for
 from textvae.training.averages import WeightAverage
-from textvae.training.checkpoint import Position, State, load_training, random_state, read_tensors, save_training, write_tensors
+from textvae.training.checkpoint import Checkpoint, Position, State, load_training, random_state, read_tensors, write_tensors
 from textvae.training.window import Window
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def rows(processes: int = 1) -> dict[str, torch.Tensor]:
 def test_a_checkpoint_brings_everything_back(tmp_path: Path) -> None:
     state, other = state_of(1), state_of(2)
     position = Position(step=7, epoch=2, batch=3, halvings=1, stale=4, best_loss=0.1 + 0.2, best_step=5, seconds=1.5)
-    save_training(tmp_path, state, position, rows())
+    Checkpoint.of(state, position, rows()).write(tmp_path)
     expected = torch.rand(4)
     assert load_training(tmp_path, other) == position
     assert torch.equal(torch.rand(4), expected)
@@ -57,7 +57,7 @@ def test_every_process_has_its_own_random_numbers(tmp_path: Path) -> None:
     torch.manual_seed(6)
     second = random_state()["cpu"]
     expected = torch.rand(3)
-    save_training(tmp_path, state, Position(), {"cpu": torch.stack([first, second])})
+    Checkpoint.of(state, Position(), {"cpu": torch.stack([first, second])}).write(tmp_path)
     load_training(tmp_path, state, rank=1, world=2)
     assert torch.equal(torch.rand(3), expected)
     with pytest.raises(RunError, match="written by 2 processes, now there are 1"):
@@ -66,7 +66,7 @@ def test_every_process_has_its_own_random_numbers(tmp_path: Path) -> None:
 
 def test_a_checkpoint_that_does_not_fit_is_told(tmp_path: Path) -> None:
     state = state_of(1)
-    save_training(tmp_path, state, Position(), rows())
+    Checkpoint.of(state, Position(), rows()).write(tmp_path)
     wider = nn.Linear(4, 4)
     other = State(wider, optimizer_for(wider, TrainingSettings()), None, Window(2, CPU))
     with pytest.raises(RunError, match=r"training\.safetensors does not fit this run's config\.json"):

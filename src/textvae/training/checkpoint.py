@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import final
 from zlib import crc32
@@ -73,6 +74,20 @@ def set_random_state(state: dict[str, Tensor]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU of tensors on any device: all of one dtype in one copy, for each waits for a GPU."""
+    groups: dict[tuple[torch.dtype, torch.device], list[str]] = {}
+    for name, value in tensors.items():
+        groups.setdefault((value.dtype, value.device), []).append(name)
+    copies = dict(tensors)  # in their order
+    for names in groups.values():
+        found = [tensors[name].detach() for name in names]
+        together = torch.cat([value.reshape(-1) for value in found]).cpu()  # (all their numbers,)
+        parts = together.split([value.numel() for value in found])
+        copies |= {name: part.view(value.shape) for name, part, value in zip(names, parts, found, strict=True)}
+    return copies
+
+
 CHECKSUM = "crc32"
 """Beside a file's metadata, the checksum of its tensors and of them: a bit that a disk or a copy has changed is no weight."""
 
@@ -112,20 +127,30 @@ def _checksum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     return f"{found:08x}"
 
 
-def save_training(folder: Path, state: State, position: Position, random: dict[str, Tensor]) -> None:
-    """Write the state of training: `training.safetensors` is the whole truth, `training.json` its position for people to read.
+@final
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of training at a moment, on the CPU: training may go on while it is written."""
 
-    `random` holds the `random_state` of every process, one a row: (processes, bytes) each.
-    """
-    tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
-    if state.average is not None:
-        tensors |= {f"average.{name}": value for name, value in state.average.values.items()}
-    tensors |= {f"optimizer.{name}": value for name, value in state.optimizer.state().items()}
-    tensors |= {f"window.{name}": value for name, value in state.window.state().items()}
-    tensors |= {f"random.{name}": value for name, value in random.items()}
-    numbers = asdict(position)
-    write_tensors(folder / "training.safetensors", tensors, {"position": json.dumps(numbers)})
-    write_json(folder / "training.json", numbers)
+    tensors: dict[str, Tensor]
+    position: Position
+
+    @classmethod
+    def of(cls, state: State, position: Position, random: dict[str, Tensor]) -> Checkpoint:
+        """A copy. `random` holds the `random_state` of every process, one a row: (processes, bytes) each."""
+        tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+        if state.average is not None:
+            tensors |= {f"average.{name}": value for name, value in state.average.values.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in state.optimizer.state().items()}
+        tensors |= {f"window.{name}": value for name, value in state.window.state().items()}
+        tensors |= {f"random.{name}": value for name, value in random.items()}
+        return cls(copied(tensors), replace(position))
+
+    def write(self, folder: Path) -> None:
+        """`training.safetensors` is the whole truth, `training.json` its position for people to read."""
+        numbers = asdict(self.position)
+        write_tensors(folder / "training.safetensors", self.tensors, {"position": json.dumps(numbers)})
+        write_json(folder / "training.json", numbers)
 
 
 def has_training(folder: Path) -> bool:

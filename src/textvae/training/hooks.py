@@ -100,7 +100,7 @@ class Hook(ABC):
         """The latent, or a part of it, is not used: which, and what helps. Or it is used again after that was told."""
 
     def on_checkpoint(self, path: Path) -> None:
-        """A checkpoint was written."""
+        """A checkpoint was written: told at the first step after it is whole, for it is written while training goes on."""
 
     def on_interrupt(self, step: int) -> None:
         """The user asked to stop; the checkpoint is written."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -22,7 +23,8 @@ from textvae.nn.kernel.compiling import kernel
 from textvae.settings import RunSettings
 from textvae.training.adam import optimizer_for
 from textvae.training.averages import WeightAverage
-from textvae.training.checkpoint import Position, State, has_training, load_training, random_state, save_training, write_tensors
+from textvae.training.background import Background
+from textvae.training.checkpoint import Checkpoint, Position, State, copied, has_training, load_training, random_state, write_tensors
 from textvae.training.collapse_watch import CollapseWatch
 from textvae.training.engine import launch
 from textvae.training.feed import Feed
@@ -117,6 +119,8 @@ class Trainer:
         self.window = Window(1 + len(model.latents.shapes), model.device)
         self.collapse = CollapseWatch(settings, self.hooks)
         self.state = State(model, self.optimizer, self.average, self.window)
+        self.disk = Background()
+        self.unwritten: list[Callable[[], None]] = []  # what the next checkpoint brings with it
         if self.engine.rank:
             # Every process has built the same model; from here on each has noise of its own.
             torch.manual_seed(training.seed + self.engine.rank)
@@ -164,6 +168,7 @@ class Trainer:
             with memory_told(remedy), StopRequest() as stop:
                 self._train(stop)
         finally:
+            self.disk.settle()
             self.hooks.on_stop()
         return self.position
 
@@ -196,21 +201,30 @@ class Trainer:
         self.hooks.on_step(StepRecord(position.step, self.steps, position.epoch, beta, rate, self.window))
 
     def save(self) -> None:
-        """Write a checkpoint, every process its part.
+        """Take a checkpoint, every process its part, and begin to write it; `written` waits for it.
 
         Raises:
             TrainingError: a term of the loss or a weight is not a number; the last checkpoint stays.
+            RunError: the checkpoint before it could not be written.
         """
         self._check_numbers()
-        if not torch.stack([torch.isfinite(parameter).all() for parameter in self.model.parameters()]).all():
+        largest = torch._foreach_norm([parameter.detach() for parameter in self.model.parameters()], math.inf)
+        if not torch.stack(largest).isfinite().all():
             raise self._no_number("model's weights")
+        self.written()
         self._count_time()
         self.position.kernel = self._kernel()
         random = {name: self.engine.gathered(state) for name, state in random_state().items()}
         if self.engine.rank == 0:
-            save_training(self.folder, self.state, self.position, random)
+            checkpoint = Checkpoint.of(self.state, self.position, random)
+            self.disk.start([*self.unwritten, partial(checkpoint.write, self.folder)])
+        self.unwritten = []
         self.engine.wait()
-        self.hooks.on_checkpoint(self.folder)
+
+    def written(self) -> None:
+        """Wait until the last checkpoint is written whole. Raises `RunError` where it cannot be."""
+        if self.disk.wait():
+            self.hooks.on_checkpoint(self.folder)
 
     def _compare_kernels(self) -> None:
         """Tell when the steps to come are computed otherwise than those that are done."""
@@ -238,11 +252,14 @@ class Trainer:
             self.save()
         while position.step < self.steps and not position.finished:
             self.take(next(batches))
+            if self.disk.is_over:
+                self.written()
             if position.step % self.every == 0 or position.step == self.steps:
                 self._evaluate()
                 self.save()
             if self._stops(stop):
                 self.save()
+                self.written()
                 self.hooks.on_interrupt(position.step)
                 return
         self._finish()
@@ -272,7 +289,8 @@ class Trainer:
             if better or self.settings.keep == "last":
                 position.best_loss, position.best_step = min(seen.loss, position.best_loss), position.step
                 if self.engine.rank == 0:
-                    write_tensors(self.folder / "weights.safetensors", self.model.state_dict())
+                    weights = copied(self.model.state_dict())
+                    self.unwritten.append(partial(write_tensors, self.folder / "weights.safetensors", weights))
         position.stale = 0 if better else position.stale + 1
         if self.settings.decay == "plateau" and position.stale and position.stale % PLATEAU == 0:
             position.halvings += 1
@@ -281,7 +299,7 @@ class Trainer:
         self._report(seen)
 
     def _report(self, seen: Glance) -> None:
-        """Write the line of metrics and tell of it."""
+        """Tell of what was measured, and keep its line for the checkpoint."""
         position = self.position
         self._count_time()
         trained = None if self.window.empty else self.window.read()
@@ -295,8 +313,7 @@ class Trainer:
             "train": trained and {"distortion": trained[0], "rate": sum(trained[1:]), "rate_per_rung": trained[1:]},
             "valid": seen.as_metrics(),
         }
-        if self.engine.rank == 0:
-            self.metrics.append(metrics)
+        self.unwritten.append(partial(self.metrics.append, metrics))  # after the weights that it measures
         self.hooks.on_evaluation(metrics)
         self.collapse.look(metrics)
 
@@ -316,6 +333,7 @@ class Trainer:
     def _finish(self) -> None:
         self.position.finished = True
         self.save()
+        self.written()
         if self.engine.rank:
             return  # metrics and hooks are the first process's
         position = self.position
