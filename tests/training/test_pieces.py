@@ -22,6 +22,7 @@ from textvae.errors import ConfigError, RunError
 from textvae.nn.kernel.compiling import SWITCH
 from textvae.nn.kernel.processor import multiplies_bf16_faster
 from textvae.storage import append_line, write_atomically, write_json
+from textvae.training import feed
 from textvae.training.adam import Adam
 from textvae.training.averages import WeightAverage
 from textvae.training.engine import chosen_device, chosen_precision, computes_bf16, launch
@@ -333,13 +334,20 @@ def test_outside_the_main_thread_nothing_listens() -> None:
     assert seen == [False]
 
 
-@given(lengths=st.lists(st.integers(0, 9), min_size=1, max_size=30), start=st.integers(0, 4), world=st.integers(1, 2))
-def test_a_feed_gathers_what_the_batches_take(lengths: list[int], start: int, world: int) -> None:
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=30),
+    start=st.integers(0, 4),
+    world=st.integers(1, 2),
+    at_once=st.sampled_from([1, 50, 100, 1 << 18]),
+)
+def test_a_feed_gathers_what_the_batches_take(lengths: list[int], start: int, world: int, at_once: int) -> None:
     table = TokenTable.ended(np.arange(sum(lengths)) + 2, np.array(lengths))
     for rank in range(world if len(lengths) >= world else 0):
         batches = BucketedBatches(table, 4, 0, 12, rank=rank, world=world)
         fed = Feed(batches, torch.device("cpu"))
         for epoch in (0, 1):
-            expected, found = list(batches.iterate(epoch, start)), list(fed.iterate(epoch, start))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(feed, "AT_ONCE", at_once)
+                expected, found = list(batches.iterate(epoch, start)), list(fed.iterate(epoch, start))
             assert len(expected) == len(found)
             assert all(one.dtype == torch.int64 and (one.numpy() == other).all() for one, other in zip(found, expected, strict=True))

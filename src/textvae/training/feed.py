@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import final
 
 import numpy as np
@@ -11,6 +12,12 @@ from torch import Tensor
 
 from textvae.data.batches import BucketedBatches
 from textvae.data.tokens import TokenTable
+
+AT_ONCE = 1 << 18
+"""Positions of the batches that are gathered together: an operation for all of a width, where each batch would take its own."""
+
+Batch = tuple[np.ndarray, int]
+"""Rows of a table and a width."""
 
 
 @final
@@ -47,8 +54,27 @@ class Feed:
         if self._held is None or self._held[0] is not table:
             self._held = None  # two corpora at once may be more than the device holds
             self._held = table, ResidentTable(table, self._device)
-        resident = self._held[1]
-        order = torch.from_numpy(np.concatenate([rows for rows, _ in plan])).to(self._device)  # (all rows,)
-        parts = order.split([len(rows) for rows, _ in plan])
-        for rows, (_, width) in zip(parts, plan, strict=True):
-            yield resident.take(rows, width)
+        resident, pools = self._held[1], list(_pools(plan))
+        order = torch.from_numpy(np.concatenate([rows for pool in pools for _, of in _by_width(pool) for rows in of])).to(self._device)
+        first = 0
+        for pool in pools:
+            found: dict[int, Iterator[Tensor]] = {}
+            for width, of in _by_width(pool):
+                sizes = [len(rows) for rows in of]
+                found[width] = iter(resident.take(order[first : first + sum(sizes)], width).split(sizes))
+                first += sum(sizes)
+            for _, width in pool:
+                yield next(found[width])
+
+
+def _pools(plan: Sequence[Batch]) -> Iterator[list[Batch]]:
+    """The batches one after another, as many at a time as are gathered together; at least one."""
+    ends = np.cumsum([len(rows) * width for rows, width in plan])
+    for _, pool in groupby(zip(plan, ends, strict=True), lambda one: (one[1] - 1) // AT_ONCE):
+        yield [batch for batch, _ in pool]
+
+
+def _by_width(pool: Sequence[Batch]) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Widths of a pool, and the rows of each one's batches in their order."""
+    for width in dict.fromkeys(width for _, width in pool):
+        yield width, [rows for rows, of in pool if of == width]
