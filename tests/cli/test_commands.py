@@ -245,6 +245,9 @@ def test_a_users_own_corpus_is_shown_with_what_matters_for_training(textvae: Com
     shown = dict(line.split(maxsplit=1) for line in textvae("corpora", "show", tmp_path / "own.csv", "--column", "code").out.splitlines())
     assert shown["different"] == "50 of 100" and shown["longest"] == "5 characters"
     assert "name the one that holds the text with --column" in textvae("corpora", "show", tmp_path / "own.csv").refused()
+    (tmp_path / "long.txt").write_text(("x" * 5000 + "\n") * 10)
+    long = textvae("corpora", "show", tmp_path / "long.txt").out
+    assert "(5,000 characters)" in long and max(map(len, long.splitlines())) < 300
 
 
 def test_only_the_corpus_that_is_downloaded_is_fetched(textvae: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

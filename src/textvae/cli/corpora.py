@@ -11,6 +11,9 @@ from textvae.data.corpora import built_in, load_corpus
 from textvae.data.printable import shown
 from textvae.errors import ConfigError, CorpusError, did_you_mean
 
+GLIMPSE = 200
+"""Characters that are shown of a line."""
+
 
 def corpora(action: Literal["list", "show", "fetch"] = "list", name: str | None = None, /, *, column: Column = None) -> None:
     """Built-in corpora: list them, show one or your own, or fetch the one that is downloaded.
@@ -47,7 +50,11 @@ def _show_corpus(name: str, column: str | None) -> None:
     rows += [("different", f"{len(set(lines)):,} of {len(lines):,}"), ("longest", f"{max(map(len, lines)):,} characters")]
     if corpus.source:
         rows += [("entropy", f"{corpus.source.entropy:.3f} nats a line: no model costs less on average")]
-    print_columns([*rows, *(("such as", shown(line)) for line in corpus.splits["train"][:5])])
+    print_columns([*rows, *(("such as", _glimpse(line)) for line in corpus.splits["train"][:5])])
+
+
+def _glimpse(line: str) -> str:
+    return shown(line) if len(line) <= GLIMPSE else f"{shown(line[:GLIMPSE])} … ({len(line):,} characters)"
 
 
 def _fetch_corpus(name: str) -> None:
