@@ -69,7 +69,7 @@ PARTS = {
         "`share` is what of a step's time goes into the compiled kernel's layers and torch's matrix products; `passes` into what else the "
         "kernel does: embedded text, dropout, distortions, clipping, Adam and averages. The rest is Python and dispatch, which long lines "
         "hide. All of it in bf16, the default on this processor. `adds` is what batches, schedules, means, averages, progress and a share "
-        "of the checkpoints add to bare steps: the median of the rounds' own ratios.",
+        "of the checkpoints, which are written beside the next steps, add to bare steps: the median of the rounds' own ratios.",
     ),
     "growth": (
         "How a step grows",

@@ -19,6 +19,7 @@ from textvae.model.emitters import RecurrentCore, RecurrentEmitter
 from textvae.model.encoder import MapEncoder, RecurrentEncoder
 from textvae.model.text_model import LatentTextModel
 from textvae.model.tokens import lengths_of, padded, scored, shifted
+from textvae.nn.kernel.compiling import SWITCH
 from textvae.nn.layers import (
     BidirectionalRecurrence,
     Chain,
@@ -77,6 +78,33 @@ def test_a_chain_says_which_joint_does_not_fit_and_what_to_do() -> None:
     )
     with pytest.raises(ConfigError, match=r"the input makes 4 .* x 3 channels, but layer 0 \(Flatten\) takes 4 positions x 5 channels"):
         Chain(a, [Flatten(b)])
+
+
+@pytest.mark.parametrize("way", ["kernel", "off"])
+def test_maps_of_another_shape_are_refused(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they have as many numbers: they are not cut into other maps."""
+    monkeypatch.setenv(SWITCH, way)
+    inlet = MapShape(4, 3)
+    chain = Chain(inlet, [Pointwise(inlet, 5), Pointwise(MapShape(4, 5), 2)])
+    for shape in ((2, 8, 3), (2, 3, 4), (2, 12), (8, 3)):
+        with pytest.raises(RuntimeError, match=r"positions and channels, come to a layer that reads \(4, 3\)"):
+            chain(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("way", ["kernel", "off"])
+def test_parts_of_a_layer_may_be_replaced(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, way)
+    inlet, x = MapShape(4, 3), torch.randn(2, 4, 3)
+    chain = Chain(inlet, [Pointwise(inlet, 5), Pointwise(MapShape(4, 5), 3)])
+    first = chain.layers[0]
+    assert isinstance(first, Pointwise)
+    first.linear = nn.Linear(3, 5)
+    torch.testing.assert_close(chain(x), chain.layers[1](nn.functional.elu(first.linear(x))))
+    chain.layers[1] = Pointwise(MapShape(4, 5), 3)
+    torch.testing.assert_close(chain(x), chain.layers[1](nn.functional.elu(first.linear(x))))
+    first.linear.weight = nn.Parameter(torch.randn(6, 3))
+    with pytest.raises(RuntimeError):  # torch's own, not what lies behind the weights
+        chain(x)
 
 
 def test_an_empty_chain_passes_its_input_on() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -44,16 +45,44 @@ def test_what_goes_wrong_is_raised_once_and_ends_the_work() -> None:
         raise OSError("no disk")
 
     background.start([lambda: done.append(1), fail, lambda: done.append(2)])
-    background.settle()
-    assert background.is_over
     with pytest.raises(OSError, match="no disk"):
         background.wait()
     assert done == [1] and not background.wait()
+    background.start([fail])
+    with pytest.raises(OSError, match="no disk"):
+        background.settle()
     background.start([lambda: done.append(3)])
     assert background.wait() and done == [1, 3]
 
 
-def test_copies_are_what_stood_there() -> None:
+def press() -> None:
+    """Ctrl-C, from another thread."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+@pytest.mark.parametrize("presses", [1, 3])
+def test_nothing_is_written_after_the_user_has_stopped_everything(presses: int) -> None:
+    """Ctrl-C while it is waited for, once or more: what is at hand is finished, what follows is left, and then it is interrupted."""
+    background, done = Background(), list[str]()
+
+    def first() -> None:
+        for _ in range(presses):
+            time.sleep(0.05)
+            press()
+        time.sleep(0.05)
+        done.append("first")
+
+    background.start([first, lambda: done.append("second")])
+    with pytest.raises(KeyboardInterrupt):
+        background.settle()
+    assert done == ["first"]
+    time.sleep(0.05)
+    assert done == ["first"] and not background.wait()
+
+
+@pytest.mark.parametrize("piece", [1, 50, 1 << 20])
+def test_copies_are_what_stood_there(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "PIECE", piece)
     tensors = {
         "weights": torch.randn(3, 4),
         "turned": torch.randn(3, 4).t(),
@@ -132,4 +161,61 @@ def test_a_full_disk_ends_the_training_at_a_next_step(settings: Any, recorder: A
     assert 16 <= max(recorder.all("step")) < 24 and recorder.all("stop") == [None]
     assert not list((tmp_path / "run").glob(".*"))  # nothing half-written is left
     assert session.resume(tmp_path / "run")
+    assert compare(tmp_path / "whole", tmp_path / "run") == []
+
+
+@final
+class FailAt(Hook):
+    """A mistake of a hook's, after the weights of a step were measured; then the disk has no room either, where that is asked for."""
+
+    def __init__(self, step: int, patch: pytest.MonkeyPatch | None) -> None:
+        self.step, self.full = step, FullAt(step, patch) if patch else None
+        self.warnings = list[str]()
+
+    def on_evaluation(self, metrics: dict[str, Any]) -> None:
+        if metrics["step"] == self.step:
+            if self.full:
+                self.full.patch.setattr(storage, "_to_disk", self.full.refuse)
+            raise ValueError("a mistake")
+
+    def on_warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_what_was_measured_last_is_written_when_a_hook_fails(
+    full: bool, settings: Any, metrics: Any, compare: Compare, tmp_path: Path
+) -> None:
+    chosen = settings("lm", training={"steps": 12, "evaluate_every": 4})
+    session.start(chosen, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="a mistake"):
+        hook = FailAt(8, patch if full else None)
+        session.start(chosen, tmp_path / "run", [hook])
+    assert [line["step"] for line in metrics(tmp_path / "run")] == ([4] if full else [4, 8])
+    told = [message for message in hook.warnings if "not written" in message]
+    assert len(told) == full and all("the disk is full" in message for message in told)
+    assert session.resume(tmp_path / "run")
+    assert compare(tmp_path / "whole", tmp_path / "run") == []
+
+
+def test_two_interrupts_leave_no_writer_behind(settings: Any, compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is gone on with at once in the same process is not written over by what the interrupted one was still writing."""
+    chosen = settings("lm", training={"steps": 12, "evaluate_every": 4})
+    session.start(chosen, tmp_path / "whole")
+    written = checkpoint.write_atomically
+
+    def write_slowly(path: Path, content: bytes) -> None:
+        time.sleep(0.1)
+        if path.name == "training.safetensors" and presses:
+            presses.pop()()
+        time.sleep(0.1)
+        written(path, content)
+
+    presses = [press, press]
+    monkeypatch.setattr(checkpoint, "write_atomically", write_slowly)
+    with pytest.raises(KeyboardInterrupt):
+        session.start(chosen, tmp_path / "run")
+    monkeypatch.undo()
+    assert session.resume(tmp_path / "run")
+    time.sleep(0.3)
     assert compare(tmp_path / "whole", tmp_path / "run") == []

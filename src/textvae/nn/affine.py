@@ -41,12 +41,13 @@ class Affine(NamedTuple):
         if bias is None or (self.activation is not None and self.activation.dropout.drops >= 1):
             return ()
         plain = weight.is_cpu and bias.is_cpu and weight.dtype == bias.dtype == torch.float32
-        return (weight, bias) if plain else ()
+        fits = weight.shape[:2] == (plan.outputs, plan.channels) and bias.shape == plan.outlet[1:] and weight[0, 0].numel() == plan.kernel
+        return (weight, bias) if plain and fits else ()
 
     def by_torch(self, x: Tensor) -> Tensor:
         """x, whose numbers are those of the inlet (B, S, C), to (B, S', C') of the outlet."""
         inlet, layer, plan = self.plan.inlet, self.layer, self.plan
-        x = x if x.shape[1:] == inlet else x.reshape(-1, *inlet)
+        x = x if x.shape[1:] == inlet else x.reshape(len(x), *inlet)
         if isinstance(layer, nn.Linear):
             y = layer(x)
         else:
@@ -83,12 +84,19 @@ def linear(x: Tensor, layer: nn.Linear, activation: EluDropout | None = None) ->
 
 
 def applied(x: Tensor, layers: Sequence[Affine]) -> Tensor:
-    """x (B, S, C) through layers one after another: (B, S', C') of the last one's outlet."""
+    """x (B, S, C) through layers one after another: (B, S', C') of the last one's outlet.
+
+    Raises:
+        RuntimeError: x is no map of the first one's inlet.
+    """
+    inlet = layers[0].plan.inlet
+    if x.shape[1:] != inlet:
+        raise RuntimeError(f"maps of {tuple(x.shape[1:])}, positions and channels, come to a layer that reads {inlet}")
     mixed = x.is_cpu and torch.is_autocast_enabled("cpu")
     if mixed and x.dtype == torch.float32:
         x = x.to(torch.get_autocast_dtype("cpu"))  # what torch would do
     wanted = torch.get_autocast_dtype("cpu") if mixed else torch.float32
-    if x.dtype == wanted and x.numel() and x.shape[1:] == layers[0].plan.inlet and computes(x):
+    if x.dtype == wanted and x.numel() and computes(x):
         parameters = [parameter for affine in layers for parameter in affine.parameters()]
         if len(parameters) == 2 * len(layers):
             dropped = [0.0 if affine.activation is None else affine.activation.dropout.drops for affine in layers]

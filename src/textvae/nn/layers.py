@@ -21,13 +21,15 @@ from textvae.shapes import MapShape, check_joint
 class SequenceLayer(nn.Module, ABC):
     """A map from one feature map to another; `inlet` and `outlet` say between which shapes."""
 
-    affine: Affine | None = None
-    """All that the layer does, as data, where it is linear or a convolution and what bends it: a chain computes such layers in one call."""
-
     def __init__(self, inlet: MapShape, outlet: MapShape) -> None:
         super().__init__()
         self.inlet = inlet
         self.outlet = outlet
+
+    @property
+    def affine(self) -> Affine | None:
+        """All that the layer does, as data, where that is a linear map or a convolution and what bends it; else None."""
+        return None
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -36,7 +38,10 @@ class SequenceLayer(nn.Module, ABC):
 
 @final
 class Chain(SequenceLayer):
-    """Layers one after another, their joints checked when built. An empty chain passes its input on."""
+    """Layers one after another, their joints checked when built. An empty chain passes its input on.
+
+    Neighbours that are affine are computed together and not called: forward hooks of theirs hear nothing.
+    """
 
     def __init__(self, inlet: MapShape, layers: Sequence[SequenceLayer] = ()) -> None:
         shape = inlet
@@ -45,17 +50,20 @@ class Chain(SequenceLayer):
             shape = layer.outlet
         super().__init__(inlet, shape)
         self.layers = nn.ModuleList(layers)
-        self._runs = [list(run) for _, run in groupby(layers, lambda layer: layer.affine is None)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layers in order, affine ones together."""
-        for run in self._runs:
-            affine = [layer.affine for layer in run if layer.affine is not None]
-            if affine:
-                x = _shaped(applied(x, affine), run[-1].outlet)
-                continue
-            for layer in run:
-                x = layer(x)
+        """Apply the layers in order."""
+        layers: list[SequenceLayer] = list(self.layers)  # type: ignore[arg-type]
+        for _, run in groupby(((layer, layer.affine) for layer in layers), lambda one: one[1] is None):
+            last, together = None, list[Affine]()
+            for layer, affine in run:
+                if affine is None:
+                    x = layer(x)
+                else:
+                    last = layer
+                    together.append(affine)
+            if last is not None:
+                x = _shaped(applied(x, together), last.outlet)
         return x
 
 
@@ -84,14 +92,6 @@ class ChannelNorm(nn.Module):
         """Whether it does anything."""
         return not isinstance(self.norm, nn.Identity)
 
-    def bent_before(self, activation: EluDropout) -> EluDropout | None:
-        """What already stands before the normalisation: all that bends where there is none."""
-        return None if self.changes else activation
-
-    def all_of(self, before: Affine) -> Affine | None:
-        """What stands before the normalisation, if there is none and that is all."""
-        return None if self.changes else before
-
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, S, C)."""
         if not isinstance(self.norm, nn.BatchNorm1d):
@@ -104,8 +104,30 @@ class ChannelNorm(nn.Module):
         return self.norm(flat).view_as(x)
 
 
+class BentLayer(SequenceLayer, ABC):
+    """A linear map or a convolution, then normalisation and ELU."""
+
+    norm: ChannelNorm
+    activation: EluDropout
+
+    @abstractmethod
+    def mapped(self, after: EluDropout | None) -> Affine:
+        """The map as data, with what is to stand right after it."""
+
+    @property
+    def affine(self) -> Affine | None:
+        """All of it, where nothing is normalised."""
+        return None if self.norm.changes else self.mapped(self.activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, S, C) to (B, S', C')."""
+        if self.norm.changes:
+            return self.activation(self.norm(applied(x, (self.mapped(None),))))
+        return applied(x, (self.mapped(self.activation),))
+
+
 @final
-class Pointwise(SequenceLayer):
+class Pointwise(BentLayer):
     """A linear layer at every position alike, then normalisation and ELU."""
 
     def __init__(self, inlet: MapShape, channels: int, norm: NormName = "none", dropout: float = 0.0) -> None:
@@ -113,17 +135,14 @@ class Pointwise(SequenceLayer):
         self.linear = nn.Linear(inlet.channels, channels)
         self.norm = ChannelNorm(norm, channels)
         self.activation = EluDropout(dropout)
-        self._map = pointwise(self.linear, inlet.positions, self.norm.bent_before(self.activation))
-        self.affine = self.norm.all_of(self._map)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, S, C) to (B, S, C')."""
-        y = applied(x, (self._map,))  # (B, S, C')
-        return y if self.affine else self.activation(self.norm(y))
+    def mapped(self, after: EluDropout | None) -> Affine:
+        """(B, S, C) to (B, S, C')."""
+        return pointwise(self.linear, self.inlet.positions, after)
 
 
 @final
-class Convolution(SequenceLayer):
+class Convolution(BentLayer):
     """A convolution over positions, then normalisation and ELU; S' = ceil(S / stride)."""
 
     def __init__(
@@ -133,17 +152,14 @@ class Convolution(SequenceLayer):
         self.convolution = nn.Conv1d(inlet.channels, channels, kernel, stride, padding=kernel // 2)
         self.norm = ChannelNorm(norm, channels)
         self.activation = EluDropout(dropout)
-        self._map = convolution(self.convolution, inlet.positions, self.outlet.positions, self.norm.bent_before(self.activation))
-        self.affine = self.norm.all_of(self._map)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, S, C) to (B, ceil(S / stride), C')."""
-        y = applied(x, (self._map,))  # (B, S', C')
-        return y if self.affine else self.activation(self.norm(y))
+    def mapped(self, after: EluDropout | None) -> Affine:
+        """(B, S, C) to (B, ceil(S / stride), C')."""
+        return convolution(self.convolution, self.inlet.positions, self.outlet.positions, after)
 
 
 @final
-class TransposedConvolution(SequenceLayer):
+class TransposedConvolution(BentLayer):
     """A transposed convolution over positions, then normalisation and ELU; S' is what the layer above needs, at most S * stride."""
 
     def __init__(
@@ -160,13 +176,10 @@ class TransposedConvolution(SequenceLayer):
         self.convolution = nn.ConvTranspose1d(inlet.channels, outlet.channels, kernel, stride, output_padding=max(0, missing))
         self.norm = ChannelNorm(norm, outlet.channels)
         self.activation = EluDropout(dropout)
-        self._map = convolution_back(self.convolution, inlet.positions, outlet.positions, self.norm.bent_before(self.activation))
-        self.affine = self.norm.all_of(self._map)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, S, C) to (B, S', C')."""
-        y = applied(x, (self._map,))  # (B, S', C')
-        return y if self.affine else self.activation(self.norm(y))
+    def mapped(self, after: EluDropout | None) -> Affine:
+        """(B, S, C) to (B, S', C')."""
+        return convolution_back(self.convolution, self.inlet.positions, self.outlet.positions, after)
 
 
 @final
@@ -207,7 +220,11 @@ class Unflatten(SequenceLayer):
         super().__init__(inlet, outlet)
         self.linear = nn.Linear(inlet.channels, outlet.positions * outlet.channels)
         self.activation = EluDropout(0.0)
-        self.affine: Affine = pointwise(self.linear, 1, self.activation)
+
+    @property
+    def affine(self) -> Affine:
+        """(B, 1, Z) to (B, 1, S * C), as numbers (B, S, C)."""
+        return pointwise(self.linear, 1, self.activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Spread (B, 1, Z) over positions."""

@@ -9,41 +9,57 @@ from typing import final
 
 @final
 class Background:
-    """One piece of work at a time; what goes wrong in it is raised where it is waited for."""
+    """One piece of work at a time; what goes wrong in it is raised where it is waited for.
+
+    What is waited for is an event of its own: a thread's `join` that Ctrl-C has interrupted takes the thread for ended.
+    """
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
+        self._done: threading.Event | None = None
         self._error: BaseException | None = None
+        self._cancelled = False
 
     def start(self, work: Sequence[Callable[[], None]]) -> None:
         """Do these, in order, none after one that fails. What was begun before has been waited for."""
-        assert self._thread is None, "one piece of work at a time"
-        self._thread = threading.Thread(target=self._do, args=(work,), name="textvae-background")
-        self._thread.start()
+        assert self._done is None, "one piece of work at a time"
+        done = threading.Event()
+        threading.Thread(target=self._do, args=(work, done), name="textvae-background").start()
+        self._done = done
 
-    def _do(self, work: Sequence[Callable[[], None]]) -> None:
+    def _do(self, work: Sequence[Callable[[], None]], done: threading.Event) -> None:
         try:
             for call in work:
+                if self._cancelled:
+                    break
                 call()
         except BaseException as error:  # raised in the thread that waits
             self._error = error
+        finally:
+            done.set()
 
     @property
     def is_over(self) -> bool:
         """Whether something was begun, is done or has failed, and was not waited for yet."""
-        return self._thread is not None and not self._thread.is_alive()
+        return self._done is not None and self._done.is_set()
 
     def wait(self) -> bool:
         """Wait until it is done; whether there was anything. Raises what the work raised, once."""
-        if self._thread is None:
+        if self._done is None:
             return False
-        self._thread.join()
-        error, self._thread, self._error = self._error, None, None
+        self._done.wait()
+        error, self._done, self._error = self._error, None, None
         if error is not None:
             raise error
         return True
 
     def settle(self) -> None:
-        """Wait until it is done, where an error would hide a greater one."""
-        if self._thread is not None:
-            self._thread.join()
+        """`wait`, and not leave before the work has ended, so that nothing is written later: Ctrl-C ends it after the call at hand."""
+        while self._done is not None:
+            try:
+                self.wait()
+            except KeyboardInterrupt:
+                if self._done is None:  # of the work itself
+                    raise
+                self._cancelled = True
+        if self._cancelled:
+            raise KeyboardInterrupt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -74,13 +75,20 @@ def set_random_state(state: dict[str, Tensor]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
+PIECE = 1 << 24
+"""Bytes that are copied at a time: each copy waits for a GPU, and takes as much room there."""
+
+
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the CPU of tensors on any device: all of one dtype in one copy, for each waits for a GPU."""
-    groups: dict[tuple[torch.dtype, torch.device], list[str]] = {}
+    """Copies on the CPU of tensors on any device, small ones of a dtype together."""
+    pieces: dict[tuple[torch.dtype, torch.device, int], list[str]] = {}
+    sizes: Counter[tuple[torch.dtype, torch.device]] = Counter()
     for name, value in tensors.items():
-        groups.setdefault((value.dtype, value.device), []).append(name)
+        kind = value.dtype, value.device
+        sizes[kind] += value.nbytes
+        pieces.setdefault((*kind, sizes[kind] // PIECE), []).append(name)
     copies = dict(tensors)  # in their order
-    for names in groups.values():
+    for names in pieces.values():
         found = [tensors[name].detach() for name in names]
         together = torch.cat([value.reshape(-1) for value in found]).cpu()  # (all their numbers,)
         parts = together.split([value.numel() for value in found])

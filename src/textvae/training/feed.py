@@ -54,12 +54,12 @@ class Feed:
         if self._held is None or self._held[0] is not table:
             self._held = None  # two corpora at once may be more than the device holds
             self._held = table, ResidentTable(table, self._device)
-        resident, pools = self._held[1], list(_pools(plan))
-        order = torch.from_numpy(np.concatenate([rows for pool in pools for _, of in _by_width(pool) for rows in of])).to(self._device)
+        resident, pools = self._held[1], [(pool, _by_width(pool)) for pool in _pools(plan)]
+        order = torch.from_numpy(np.concatenate([rows for _, widths in pools for of in widths.values() for rows in of])).to(self._device)
         first = 0
-        for pool in pools:
+        for pool, widths in pools:
             found: dict[int, Iterator[Tensor]] = {}
-            for width, of in _by_width(pool):
+            for width, of in widths.items():
                 sizes = [len(rows) for rows in of]
                 found[width] = iter(resident.take(order[first : first + sum(sizes)], width).split(sizes))
                 first += sum(sizes)
@@ -74,7 +74,9 @@ def _pools(plan: Sequence[Batch]) -> Iterator[list[Batch]]:
         yield [batch for batch, _ in pool]
 
 
-def _by_width(pool: Sequence[Batch]) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Widths of a pool, and the rows of each one's batches in their order."""
-    for width in dict.fromkeys(width for _, width in pool):
-        yield width, [rows for rows, of in pool if of == width]
+def _by_width(pool: Sequence[Batch]) -> dict[int, list[np.ndarray]]:
+    """The rows of a pool's batches, in their order, by width."""
+    widths: dict[int, list[np.ndarray]] = {}
+    for rows, width in pool:
+        widths.setdefault(width, []).append(rows)
+    return widths

@@ -91,7 +91,7 @@ class Hook(ABC):
         """One optimisation step is done."""
 
     def on_evaluation(self, metrics: dict[str, Any]) -> None:
-        """The valid split was measured; `metrics` is the line that goes into metrics.jsonl."""
+        """The valid split was measured; `metrics` is the line that goes into metrics.jsonl, with the checkpoint that follows."""
 
     def on_warning(self, message: str) -> None:
         """Something the user should know: lines left out, cut or mended, a run that is done already, a rate that says little."""

@@ -46,7 +46,9 @@ class ProgressLine(Hook):
         self._print(f"training on {facts.corpus}: {lines}{copies} of up to {facts.longest} {tokens}, {known}; {model}{start}")
 
     def on_start(self, steps: int, done: int) -> None:
-        """Show the bar."""
+        """Show the bar, and say where a run goes on."""
+        if done:
+            self._print(f"going on after step {done} of {steps}")
         self._began = (time.perf_counter(), done)
         self._bar.update(self._task, total=steps, completed=done)
         self._bar.start()

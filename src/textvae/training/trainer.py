@@ -158,6 +158,7 @@ class Trainer:
 
         Raises:
             TrainingError: a term of the loss was not a number, or memory ran out. The last good checkpoint stays.
+            RunError: a checkpoint could not be written; the one before it stays.
         """
         remedy = (
             f"with batches of {self.settings.batch} lines: train a new run with a lower training.batch or corpus.max_length, "
@@ -168,8 +169,10 @@ class Trainer:
             with memory_told(remedy), StopRequest() as stop:
                 self._train(stop)
         finally:
-            self.disk.settle()
-            self.hooks.on_stop()
+            try:
+                self._settle()
+            finally:
+                self.hooks.on_stop()
         return self.position
 
     def batches(self) -> Iterator[Tensor]:
@@ -208,7 +211,7 @@ class Trainer:
             RunError: the checkpoint before it could not be written.
         """
         self._check_numbers()
-        largest = torch._foreach_norm([parameter.detach() for parameter in self.model.parameters()], math.inf)
+        largest = torch._foreach_norm([parameter.detach() for parameter in self.model.parameters() if parameter.numel()], math.inf)
         if not torch.stack(largest).isfinite().all():
             raise self._no_number("model's weights")
         self.written()
@@ -225,6 +228,15 @@ class Trainer:
         """Wait until the last checkpoint is written whole. Raises `RunError` where it cannot be."""
         if self.disk.wait():
             self.hooks.on_checkpoint(self.folder)
+
+    def _settle(self) -> None:
+        """Leave no writing behind: the last checkpoint, and what was measured since, where an error ended the training before the next."""
+        try:
+            self.disk.settle()
+            for write in self.unwritten:
+                write()
+        except RunError as error:  # beside a greater one
+            self.hooks.on_warning(f"what was learned last was not written: {error}")
 
     def _compare_kernels(self) -> None:
         """Tell when the steps to come are computed otherwise than those that are done."""
@@ -313,7 +325,8 @@ class Trainer:
             "train": trained and {"distortion": trained[0], "rate": sum(trained[1:]), "rate_per_rung": trained[1:]},
             "valid": seen.as_metrics(),
         }
-        self.unwritten.append(partial(self.metrics.append, metrics))  # after the weights that it measures
+        if self.engine.rank == 0:
+            self.unwritten.append(partial(self.metrics.append, metrics))  # after the weights that it measures
         self.hooks.on_evaluation(metrics)
         self.collapse.look(metrics)
 

@@ -71,7 +71,7 @@ def through(x: Tensor, plans: tuple[Plan, ...], parameters: Sequence[Tensor], dr
         dropped: for each layer the probability in [0, 1) of dropout after it.
     """
     graded = torch.is_grad_enabled() and (x.requires_grad or any(parameter.requires_grad for parameter in parameters))
-    laid, draws = _laid(plans, len(x), x.itemsize, torch.get_num_threads(), graded), drawn(*dropped)
+    laid, draws = _laid(plans, len(x), x.dtype, torch.get_num_threads(), graded), drawn(*dropped)
     return _Layers.apply(x, laid, draws, *parameters) if graded else _forward(laid, laid.drawn(draws), x, parameters)[0]
 
 
@@ -136,26 +136,23 @@ class _Laid:
 
 
 @lru_cache(1024)
-def _laid(plans: tuple[Plan, ...], batch: int, itemsize: int, threads: int, keep: bool) -> _Laid:
+def _laid(plans: tuple[Plan, ...], batch: int, dtype: torch.dtype, threads: int, keep: bool) -> _Laid:
     """Layers laid out; what is not kept for backward is written over by the layer after next."""
     layers, rooms = (_Layer * len(plans))(), list[int]()
     for layer, plan in zip(layers, plans, strict=True):
         *sides, back, curved = plan
-        layer.bytes, layer.B, layer.threads = itemsize, batch, min(threads, threads_for(batch * _work(plan)))
+        layer.bytes, layer.B, layer.threads = dtype.itemsize, batch, min(threads, threads_for(batch * _work(plan)))
         for name, size in zip(("S", "C", "W", "O", "kernel", "stride", "crop"), sides, strict=True):
             setattr(layer, name, size)
         layer.back, layer.curved = back, curved
         room = c_int64()
         call_kernel("textvae_layer_room", addressof(layer), addressof(room))
         rooms.append(room.value)
-    sizes = [whole_lines(batch * positions * channels, _OF_BYTES[itemsize]) for positions, channels in (plan.outlet for plan in plans[:-1])]
+    sizes = [whole_lines(batch * positions * channels, dtype) for positions, channels in (plan.outlet for plan in plans[:-1])]
     widest = max(sizes, default=0)
     places = tuple(accumulate(sizes, initial=0)) if keep else tuple(i % 2 * widest for i in range(len(plans)))
     biases, between = tuple(plan.outlet[1] for plan in plans), places[-1] if keep else 2 * widest
     return _Laid(layers, plans[-1].curved, plans[-1].outlet, biases, max(rooms), places, between, widest)
-
-
-_OF_BYTES = {2: torch.bfloat16, 4: torch.float32}
 
 
 def _work(plan: Plan) -> int:
@@ -176,7 +173,8 @@ class _Layers(torch.autograd.Function):
     @staticmethod
     @first_order
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        laid, layers, asked, dy = ctx.laid, ctx.layers, ctx.needs_input_grad, dy.contiguous()
+        laid, asked, dy = ctx.laid, ctx.needs_input_grad, dy.contiguous()
+        layers = type(ctx.layers).from_buffer_copy(ctx.layers)
         y, x, between, *weights = ctx.saved_tensors
         laid.place(layers, weights, between, y)
         gradients: list[Tensor | None] = []
