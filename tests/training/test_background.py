@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, final
 
@@ -60,6 +60,15 @@ def press() -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard as a command hears it, wherever the tests were started."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("presses", [1, 3])
 def test_nothing_is_written_after_the_user_has_stopped_everything(presses: int) -> None:
     """Ctrl-C while it is waited for, once or more: what is at hand is finished, what follows is left, and then it is interrupted."""
@@ -198,6 +207,7 @@ def test_what_was_measured_last_is_written_when_a_hook_fails(
     assert compare(tmp_path / "whole", tmp_path / "run") == []
 
 
+@pytest.mark.usefixtures("heard")
 def test_two_interrupts_leave_no_writer_behind(settings: Any, compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is gone on with at once in the same process is not written over by what the interrupted one was still writing."""
     chosen = settings("lm", training={"steps": 12, "evaluate_every": 4})
