@@ -33,16 +33,17 @@ class Affine(NamedTuple):
     def parameters(self) -> tuple[Tensor, ...]:
         """Weights and bias, where the kernel computes such a layer of such numbers: an ordinary one, of fp32 on the CPU. Else none."""
         layer, plan = self.layer, self.plan
+        shape: tuple[int, ...] = plan.outputs, plan.channels
         if not isinstance(layer, nn.Linear):
+            shape = *shape, plan.kernel
             padding = 0 if plan.back else plan.crop
             if (layer.groups, layer.dilation, layer.padding, layer.padding_mode) != (1, (1,), (padding,), "zeros"):
                 return ()
         weight, bias = layer.weight, layer.bias
-        if bias is None or (self.activation is not None and self.activation.dropout.drops >= 1):
+        if bias is None or weight.shape != shape or len(bias) != plan.outlet[1]:
             return ()
         plain = weight.is_cpu and bias.is_cpu and weight.dtype == bias.dtype == torch.float32
-        fits = weight.shape[:2] == (plan.outputs, plan.channels) and bias.shape == plan.outlet[1:] and weight[0, 0].numel() == plan.kernel
-        return (weight, bias) if plain and fits else ()
+        return (weight, bias) if plain else ()
 
     def by_torch(self, x: Tensor) -> Tensor:
         """x, whose numbers are those of the inlet (B, S, C), to (B, S', C') of the outlet."""
@@ -89,17 +90,16 @@ def applied(x: Tensor, layers: Sequence[Affine]) -> Tensor:
     Raises:
         RuntimeError: x is no map of the first one's inlet.
     """
-    inlet = layers[0].plan.inlet
+    inlet, mixed = layers[0].plan.inlet, x.is_cpu and torch.is_autocast_enabled("cpu")
     if x.shape[1:] != inlet:
         raise RuntimeError(f"maps of {tuple(x.shape[1:])}, positions and channels, come to a layer that reads {inlet}")
-    mixed = x.is_cpu and torch.is_autocast_enabled("cpu")
-    if mixed and x.dtype == torch.float32:
-        x = x.to(torch.get_autocast_dtype("cpu"))  # what torch would do
     wanted = torch.get_autocast_dtype("cpu") if mixed else torch.float32
-    if x.dtype == wanted and x.numel() and computes(x):
+    if mixed and x.dtype == torch.float32:
+        x = x.to(wanted)  # what torch would do
+    dropped = [0.0 if affine.activation is None else affine.activation.dropout.drops for affine in layers]
+    if x.dtype == wanted and x.numel() and max(dropped) < 1 and computes(x):
         parameters = [parameter for affine in layers for parameter in affine.parameters()]
         if len(parameters) == 2 * len(layers):
-            dropped = [0.0 if affine.activation is None else affine.activation.dropout.drops for affine in layers]
             return through(x, tuple([affine.plan for affine in layers]), parameters, dropped)
     for affine in layers:
         x = affine.by_torch(x)

@@ -108,7 +108,7 @@ class _Laid:
     """Bytes for what a call forgets."""
 
     places: tuple[int, ...]
-    """Where each layer's output stands in the memory between layers; that of the last stands elsewhere."""
+    """Bytes before each layer's output in the memory between layers; that of the last stands elsewhere."""
 
     between: int
     """Numbers of that memory."""
@@ -120,19 +120,17 @@ class _Laid:
         """The layers of a call, still without places in memory."""
         layers = type(self.blank).from_buffer_copy(self.blank)
         for layer, drops in zip(layers, draws, strict=True):
-            layer.seed, layer.least, layer.scale = drops
+            if drops.least:
+                layer.seed, layer.least, layer.scale = drops
         return layers
 
     def place(self, layers: Array[_Layer], weights: Sequence[Tensor], between: Tensor | None, y: Tensor | None) -> None:
         """Say where weights and outputs stand: those of layers but the last side by side, and that of the last where it is wanted."""
-        for layer, weight in zip(layers, weights, strict=True):
-            layer.weight = weight.data_ptr()
-        if between is not None:
-            start, itemsize = between.data_ptr(), between.itemsize
-            for layer, place in zip(layers, self.places, strict=True):
-                layer.y = start + place * itemsize
+        start = 0 if between is None else between.data_ptr()
+        for layer, weight, place in zip(layers, weights, self.places, strict=True):
+            layer.weight, layer.y = weight.data_ptr(), start + place
         if y is not None:
-            layers[-1].y = y.data_ptr()
+            layer.y = y.data_ptr()
 
 
 @lru_cache(1024)
@@ -144,15 +142,16 @@ def _laid(plans: tuple[Plan, ...], batch: int, dtype: torch.dtype, threads: int,
         layer.bytes, layer.B, layer.threads = dtype.itemsize, batch, min(threads, threads_for(batch * _work(plan)))
         for name, size in zip(("S", "C", "W", "O", "kernel", "stride", "crop"), sides, strict=True):
             setattr(layer, name, size)
-        layer.back, layer.curved = back, curved
+        layer.back, layer.curved, layer.scale = back, curved, 1.0
         room = c_int64()
         call_kernel("textvae_layer_room", addressof(layer), addressof(room))
         rooms.append(room.value)
     sizes = [whole_lines(batch * positions * channels, dtype) for positions, channels in (plan.outlet for plan in plans[:-1])]
-    widest = max(sizes, default=0)
-    places = tuple(accumulate(sizes, initial=0)) if keep else tuple(i % 2 * widest for i in range(len(plans)))
-    biases, between = tuple(plan.outlet[1] for plan in plans), places[-1] if keep else 2 * widest
-    return _Laid(layers, plans[-1].curved, plans[-1].outlet, biases, max(rooms), places, between, widest)
+    widest, last = max(sizes, default=0), plans[-1]
+    begin = list(accumulate(sizes, initial=0)) if keep else [i % 2 * widest for i in range(len(plans))]
+    places, between = tuple(dtype.itemsize * number for number in begin), begin[-1] if keep else 2 * widest
+    biases = tuple(plan.outlet[1] for plan in plans)
+    return _Laid(layers, last.curved, last.outlet, biases, max(rooms), places, between, widest)
 
 
 def _work(plan: Plan) -> int:
