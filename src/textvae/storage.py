@@ -102,7 +102,7 @@ def require_writable(path: Path) -> None:
     """Raise `ConfigError` for a file that could not be written: told before the work whose result it is to hold."""
     there = next(folder for folder in path.absolute().parents if folder.exists())
     if not os.access(path if path.exists() else there, os.W_OK):
-        raise ConfigError(f"{path} cannot be written in {there}: give --out another name")
+        raise ConfigError(f"{path} cannot be written, for {there} does not allow it: choose another place, or change its permissions")
 
 
 @contextmanager

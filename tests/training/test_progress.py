@@ -44,9 +44,11 @@ def test_a_run_that_goes_on_counts_the_time_of_all_its_sittings() -> None:
     line.on_start(100, done=50)
     valid = {"elbo": -9.5, "distortion": 7.0, "rate_per_rung": [2.0, 0.5], "active_units_per_rung": [1, 2], "mutual_information": 1.25}
     line.on_evaluation({"step": 60, "seconds": 90.2, "beta": 1.0, "valid": valid})
+    line.on_interrupt(61)
     told = (
         "going on after step 50 of 100\n"
         "step     60/100  1:30 (left 0:00)  valid ELBO -9.50 = -(distortion 7.00 + rate 2.50 [2.00 0.50]) nats"
         "  β 1.00  active units 3  MI 1.25\n"
+        "stopped after step 61, whose checkpoint is written\n"
     )
     assert page.getvalue() == told

@@ -119,6 +119,13 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(
     assert compare(tmp_path / "whole", tmp_path / "killed") == []
 
 
+def test_where_nothing_was_saved_is_told(settings: Any, recorder: Any, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        session.start(settings("lm"), tmp_path / "run", [KillAt("step", 1)])
+    assert session.resume(tmp_path / "run", [recorder])
+    assert recorder.all("warning")[0] == "the run was stopped before its first checkpoint: it begins anew"
+
+
 @pytest.mark.parametrize(("event", "times"), [("step", 1), ("evaluation", 1), ("checkpoint", 1), ("evaluation", 2), ("evaluation", 3)])
 def test_killed_at_any_moment_it_goes_on(event: str, times: int, settings: Any, compare: Compare, tmp_path: Path) -> None:
     chosen = settings("ladder", training={"average": 0.8})

@@ -109,7 +109,7 @@ def _read_bytes(path: Path) -> bytes:
         said = f"{path} is a folder, not a file of lines: name a file (after a run's folder, where a command takes both)"
         raise CorpusError(said) from error
     except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error.strerror}") from error
+        raise CorpusError(f"{path} cannot be read ({error.strerror}): give another file, or change its permissions") from error
     if path.suffix.lower() != ".gz":
         return data
     try:

@@ -86,6 +86,10 @@ class ProgressLine(Hook):
         """Print it."""
         self._print(f"note: {message}", style="yellow")
 
+    def on_interrupt(self, step: int) -> None:
+        """Say what is kept."""
+        self._print(f"stopped after step {step}, whose checkpoint is written")
+
     def on_end(self, end: RunEnd) -> None:
         """Say what was done, and how good the weights are that were kept."""
         kept = end.valid

@@ -135,6 +135,7 @@ class Trainer:
             self._compare_kernels()
         else:
             self._require_no_work()
+            self.hooks.on_warning("the run was stopped before its first checkpoint: it begins anew")
         if self.engine.rank == 0:
             best = self.position.best_step
             if best and all(line["step"] != best for line in self.metrics.read()):
