@@ -183,6 +183,9 @@ class FailAt(Hook):
 
     def on_evaluation(self, metrics: dict[str, Any]) -> None:
         if metrics["step"] == self.step:
+            for thread in threading.enumerate():
+                if thread.name == "textvae-background":  # the checkpoint before this one
+                    thread.join()
             if self.full:
                 self.full.patch.setattr(storage, "_to_disk", self.full.refuse)
             raise ValueError("a mistake")
