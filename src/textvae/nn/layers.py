@@ -54,16 +54,13 @@ class Chain(SequenceLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layers in order."""
         layers: list[SequenceLayer] = list(self.layers)  # type: ignore[arg-type]
-        for _, run in groupby(((layer, layer.affine) for layer in layers), lambda one: one[1] is None):
-            last, together = None, list[Affine]()
-            for layer, affine in run:
-                if affine is None:
-                    x = layer(x)
-                else:
-                    last = layer
-                    together.append(affine)
-            if last is not None:
-                x = _shaped(applied(x, together), last.outlet)
+        for is_affine, run in groupby([(layer, layer.affine) for layer in layers], lambda one: one[1] is not None):
+            neighbours = list(run)
+            if is_affine:
+                x = _shaped(applied(x, [affine for _, affine in neighbours if affine is not None]), neighbours[-1][0].outlet)
+                continue
+            for layer, _ in neighbours:
+                x = layer(x)
         return x
 
 
