@@ -41,7 +41,9 @@ from .conftest import TINY, Command, environment
         (["presets", "show"], "needs a name"),
         (["presets", "list", "rnn"], "textvae presets list takes no name: textvae presets show rnn"),
         (["corpora", "list", "messages"], "textvae corpora list takes no name: textvae corpora show messages"),
-        (["corpora", "list", "--column", "text"], "leave out --column"),
+        (["corpora", "list", "--column", "text"], "leave out corpus.column"),
+        (["corpora", "show", "sinusoids", "--corpus.vocabulary", "1"], "corpus.vocabulary is 1: must be at least 3"),
+        (["train", "hybrid", "two names.txt", "--out", "x"], "'two names.txt': more than `textvae train` takes"),
         (["reconstruct", "r"], "give one of the two"),
     ],
 )

@@ -246,8 +246,23 @@ def test_a_users_own_corpus_is_shown_with_what_matters_for_training(textvae: Com
     assert shown["different"] == "50 of 100" and shown["longest"] == "5 characters"
     assert "name the one that holds the text with --column" in textvae("corpora", "show", tmp_path / "own.csv").refused()
     (tmp_path / "long.txt").write_text(("x" * 5000 + "\n") * 10)
-    long = textvae("corpora", "show", tmp_path / "long.txt").out
-    assert "(5,000 characters)" in long and max(map(len, long.splitlines())) < 300
+    long = textvae("corpora", "show", tmp_path / "long.txt")
+    assert "raise corpus.max_length, or cut" in long.refused(), "as `textvae train` does: 512 tokens are the most that is chosen unasked"
+    whole = textvae("corpora", "show", tmp_path / "long.txt", "--corpus.max-length", 5000).out
+    assert "(5,000 characters)" in whole and max(map(len, whole.splitlines())) < 300
+
+
+def test_a_corpus_is_shown_as_it_would_be_trained_on(textvae: Command, tmp_path: Path) -> None:
+    """The settings of `textvae train` hold here too: what they leave out is not shown, and told."""
+    (tmp_path / "own.txt").write_text("".join(f" {'ab'[i % 2] * (1 + i % 20)} \n" for i in range(400)) + "\n" * 9)
+    flags = "--corpus.spaces", "strip", "--corpus.blank-lines", "skip", "--corpus.copies", "skip", "--corpus.max-length", 12
+    ended = textvae("corpora", "show", tmp_path / "own.txt", *flags)
+    shown = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
+    assert shown["longest"] == "12 characters" and shown["different"] == "12 of 12"
+    assert shown["tokens"] == "characters: up to 12 a line, 2 kinds of them known"
+    assert "longer than 12 tokens and were left out" in ended.err and "9 of 409 lines" in ended.err
+    pieces = textvae("corpora", "show", tmp_path / "own.txt", "--corpus.tokenizer", "bytes").out
+    assert "bytes: up to 22 a line" in pieces
 
 
 def test_only_the_corpus_that_is_downloaded_is_fetched(textvae: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,11 +50,21 @@ def flags_dataclass() -> type:
         hint = reduce(or_, dict.fromkeys(one.type for one in setting.described))
         defaults = {presets[architecture][name] for architecture in setting.architectures}
         leaves[name] = _flag(name, hint, setting.help + _whose(setting) + _default(defaults))
-    for cls, prefix in ((CorpusSettings, "corpus"), (ObjectiveSettings, "objective"), (TrainingSettings, "training")):
-        for one in describe(cls, prefix):
-            if one.name != "corpus.path":  # a command's own positional argument
-                leaves[one.name] = _flag(one.name, one.type, one.help + _default({preset[one.name]}))
+    leaves |= _corpus_leaves()
+    for cls, prefix in ((ObjectiveSettings, "objective"), (TrainingSettings, "training")):
+        leaves |= {one.name: _flag(one.name, one.type, one.help + _default({preset[one.name]})) for one in describe(cls, prefix)}
     return _dataclass("Flags", nested(leaves))
+
+
+def corpus_flags_dataclass() -> type:
+    """Return a dataclass of the `corpus` flags alone, for a command that only reads lines."""
+    return _dataclass("CorpusFlags", nested(_corpus_leaves()))
+
+
+def _corpus_leaves() -> dict[str, Any]:
+    """The annotations of all corpus settings but the path, a command's own positional argument."""
+    described = [one for one in describe(CorpusSettings, "corpus") if one.name != "corpus.path"]
+    return {one.name: _flag(one.name, one.type, one.help + _default({one.default})) for one in described}
 
 
 def given(flags: Any) -> dict[str, Any]:
@@ -115,6 +125,10 @@ def _whose(setting: ModelSetting) -> str:
 
 if TYPE_CHECKING:
     Flags = Any
+    CorpusFlags = Any
 else:
     Flags = Annotated[flags_dataclass() | None, Parameter(name="*")]
-"""The annotation of a command's parameter that takes every setting as a flag: `def train(corpus: str, *, flags: Flags = None)`."""
+    CorpusFlags = Annotated[corpus_flags_dataclass() | None, Parameter(name="*")]
+"""The annotation of a command's parameter that takes every setting as a flag, `def train(corpus: str, *, flags: Flags = None)`.
+
+`CorpusFlags` takes those of a corpus alone."""

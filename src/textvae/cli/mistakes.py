@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
 
-from cyclopts import CycloptsError, MissingArgumentError
+from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 from textvae.errors import UserError
 
@@ -50,7 +51,10 @@ def _message(error: UserError | CycloptsError) -> str:
     error.verbose = False
     words = ["textvae", *(error.command_chain or ())]
     told = str(error).rstrip()
-    if isinstance(error, MissingArgumentError):
+    if isinstance(error, UnusedCliTokensError):
+        more = " ".join(map(shlex.quote, error.unused_tokens or ()))
+        told = f"{more}: more than `{' '.join(words)}` takes (a name with spaces stands in quotes)."
+    elif isinstance(error, MissingArgumentError):
         told = told.replace("requires an argument", "is missing, or has no value")
     return f"{told} See `{' '.join(words)} --help`."
 
