@@ -206,7 +206,9 @@ def test_a_latent_is_judged_only_where_enough_lines_tell(textvae: Command, run: 
     few.write_text("text,label\noak elm,1\nash fir,2\n")
     flags = ["--corpus", few, "--column", "text", "--split", "all", "--importance-samples", 2]
     assert textvae("report", run, "--out", out, *flags).code == 0
-    assert any(text.startswith("Too few lines to say whether the latent is in use: it carries") for text in Page(out).text)
+    assert not any(text.startswith(("The latent is in use", "no unit")) for text in Page(out).text)
+    told, bad = told_of_latent(replace(EVALUATION, sequences=12), resolve("rnn"))
+    assert told.startswith("Too few lines to say whether the latent is in use: it carries") and not bad
     collapsed = told_of_latent(replace(EVALUATION, rate=0.0, rate_per_rung=[0.0], active_units=0), resolve("rnn"))
     assert collapsed[1] and collapsed[0].startswith("the latent has collapsed")
     free = told_of_latent(replace(EVALUATION, rate=0.0, rate_per_rung=[0.0]), resolve("rnn", flags={"objective": {"beta": 0}}))

@@ -64,6 +64,23 @@ def test_a_rate_that_tells_little_of_the_text(rate: float, information: float | 
     assert without and without.message.endswith("more training.steps, model.latent.prior mixture, an objective.beta above 0.1")
 
 
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        (LatentUse([5.0], 0, 0.0, 3.0, lines=30), "no unit of the latent moves with the text"),
+        (LatentUse([5.0], 0, 0.0, 3.0, lines=29), None),
+        (LatentUse([5.0], 3, 0.0, 3.0, lines=30), "of the rate's 5.00 nats"),
+        (LatentUse([5.0], 3, 0.0, 3.0, lines=29), None),
+        (LatentUse([0.05], 0, 0.0, 0.05, lines=2), "the latent has collapsed (0.05 nats"),
+        (LatentUse([0.05], 0, 0.0, 0.05, lines=1), None),
+    ],
+)
+def test_few_lines_show_a_silent_rate_and_nothing_else(use: LatentUse, told: str | None) -> None:
+    """Which units move with the line they do not; and of a single line nothing need be said."""
+    verdict = verdict_on(use, resolve("rnn"))
+    assert (verdict is None) == (told is None) and (verdict is None or verdict.message.startswith(str(told)))
+
+
 def test_what_helps_against_a_collapse_goes_by_what_the_run_has() -> None:
     def helps(preset: str, **flags: Any) -> str:
         verdict = verdict_on(LatentUse([0.0], 0), resolve(preset, flags=flags))

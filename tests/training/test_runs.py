@@ -263,6 +263,9 @@ def test_a_collapse_is_told_when_it_lasts_and_again_when_it_is_over(recorder: An
     looked_at(watch, [0.0])
     watch.end({"rate_per_rung": [0.0], "active_units_per_rung": [0]})
     assert len(recorder.all("collapse")) == 3, "of the weights that are kept it is told even after one look"
+    assert not recorder.all("warning")
+    watch.end({"rate_per_rung": [4.0], "active_units_per_rung": [0], "sequences": 12})
+    assert recorder.all("warning") == ["valid has 12 of the 30 lines that it takes to say whether the latent is in use"]
 
 
 class Breaking(nn.Module):

@@ -10,7 +10,7 @@ from textvae.architectures import find_architecture
 from textvae.settings import RunSettings
 
 ENOUGH = 30
-"""Lines below which nothing is said of a collapse: whether a unit moves with the line, few lines do not show."""
+"""Lines below which nothing is said of units that move with the line: few lines do not show it. That a rate is next to nothing they do."""
 
 FEW_STEPS = 500
 """Training steps below which more of them are named first: sooner a latent is seldom in use."""
@@ -41,11 +41,19 @@ class LatentUse:
     rate_below_cap: float = 0.0
     """What of the rate the estimate of it could show: the mean over lines of min(rate, log N)."""
 
+    lines: int | None = None
+    """How many lines were measured; None where that was not kept."""
+
     @classmethod
     def on_valid(cls, valid: Mapping[str, Any]) -> LatentUse:
-        """Of a line's `valid` in metrics.jsonl; those of older runs have no mutual information."""
-        units = sum(valid["active_units_per_rung"])
-        return cls(valid["rate_per_rung"], units, valid.get("mutual_information"), valid.get("rate_below_cap", 0.0))
+        """Of a line's `valid` in metrics.jsonl; those of older runs have no mutual information, and no count of lines."""
+        units, information = sum(valid["active_units_per_rung"]), valid.get("mutual_information")
+        return cls(valid["rate_per_rung"], units, information, valid.get("rate_below_cap", 0.0), valid.get("sequences"))
+
+    @property
+    def is_of_few_lines(self) -> bool:
+        """Whether the lines are too few to say which units move with them."""
+        return self.lines is not None and self.lines < ENOUGH
 
     @property
     def rate(self) -> float:
@@ -83,17 +91,17 @@ class Verdict:
 def verdict_on(use: LatentUse, settings: RunSettings) -> Verdict | None:
     """Which part of a latent is not used and what in a run's settings helps, or None where all is well.
 
-    A rung is not used if it carries less than `SILENT_RUNG`; the whole latent is not if no unit is active. None for a model without
-    rungs, and with a beta of 0, where a rate costs nothing.
+    A rung is not used if it carries less than `SILENT_RUNG`; the whole latent is not if no unit is active, which `ENOUGH` lines show.
+    None for a model without rungs, with a beta of 0, where a rate costs nothing, and for a single line, which nothing need be said of.
     """
     rates = use.rate_per_rung
-    if not rates or settings.objective.beta == 0:
+    if not rates or settings.objective.beta == 0 or use.lines == 1:
         return None
     silent = [i for i, rate in enumerate(rates, 1) if rate < SILENT_RUNG]
     if len(silent) == len(rates):
         measured = f"{use.rate:.2f} nats, {use.active_units} active units"
         what = f"the latent has collapsed ({measured}): z says next to nothing about the text"
-    elif use.active_units == 0:
+    elif use.active_units == 0 and not use.is_of_few_lines:
         carried = f"its rate is {use.rate:.2f} nats"
         if settings.objective.free_bits:
             carried += ": what free bits allow it says nothing with"
@@ -102,7 +110,7 @@ def verdict_on(use: LatentUse, settings: RunSettings) -> Verdict | None:
     elif silent:
         names = " and ".join(f"rung {i} ({rates[i - 1]:.2f} nats)" for i in silent)
         what = f"of {len(rates)} rungs (1 is the bottom) {names} {'has' if len(silent) == 1 else 'have'} collapsed"
-    elif use.misses_the_text:
+    elif use.misses_the_text and not use.is_of_few_lines:
         return Verdict(_missing(use, settings), False)
     else:
         return None

@@ -80,7 +80,7 @@ class Evaluation:
     @property
     def latent_use(self) -> LatentUse:
         """What the verdict on the latent goes by."""
-        return LatentUse(self.rate_per_rung, self.active_units, self.mutual_information, self.rate_below_cap)
+        return LatentUse(self.rate_per_rung, self.active_units, self.mutual_information, self.rate_below_cap, self.sequences)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""

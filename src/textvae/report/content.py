@@ -15,7 +15,7 @@ from textvae.api import TextVAE
 from textvae.config import CorpusSettings, Split
 from textvae.errors import ConfigError, is_ours
 from textvae.evaluation.bounds import Progress
-from textvae.evaluation.collapse import ENOUGH, verdict_on
+from textvae.evaluation.collapse import verdict_on
 from textvae.evaluation.familiar import source_of
 from textvae.evaluation.measure import Evaluation, Measured, reads_back
 from textvae.evaluation.oddness import excess
@@ -148,13 +148,13 @@ def told_of_latent(e: Evaluation, settings: RunSettings) -> tuple[str, bool]:
     if not e.latent_units:
         return "A model without a latent.", False
     verdict = verdict_on(e.latent_use, settings)
-    if verdict and e.sequences >= ENOUGH:
+    if verdict:
         return verdict.message, verdict.collapsed
     rungs = f" ({' + '.join(f'{rate:.2f}' for rate in e.rate_per_rung)} by rung, bottom first)" if len(e.rate_per_rung) > 1 else ""
     units = f"{' + '.join(map(str, e.active_units_per_rung))} of {e.latent_units} units move with the line"
-    says = f", {max(0.0, e.mutual_information):.2f} of them of the single text" if e.sequences >= ENOUGH else ""
+    says = f", {max(0.0, e.mutual_information):.2f} of them of the single text" if not e.latent_use.is_of_few_lines else ""
     carries = f"it carries {e.rate:.2f} nats{rungs}{says}, {units}"
-    if e.sequences < ENOUGH:
+    if e.latent_use.is_of_few_lines:
         return f"Too few lines to say whether the latent is in use: {carries}.", False
     if settings.objective.beta == 0:
         return f"Trained with a beta of 0, by which a rate costs nothing: {carries}.", False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from textvae.evaluation.collapse import LatentUse, verdict_on
+from textvae.evaluation.collapse import ENOUGH, LatentUse, verdict_on
 from textvae.settings import RunSettings
 from textvae.training.hooks import Hook
 
@@ -41,8 +41,11 @@ class CollapseWatch:
 
     def end(self, valid: dict[str, Any]) -> None:
         """The measures of the weights that are kept, which is what the run came to: told again, unless it was just now."""
-        verdict = verdict_on(LatentUse.on_valid(valid), self._settings)
-        if verdict and not verdict.collapsed:
+        use = LatentUse.on_valid(valid)
+        verdict = verdict_on(use, self._settings)
+        if not verdict and use.rate_per_rung and use.is_of_few_lines:
+            self._hooks.on_warning(f"valid has {use.lines} of the {ENOUGH} lines that it takes to say whether the latent is in use")
+        elif verdict and not verdict.collapsed:
             self._hooks.on_warning(verdict.message)
         elif verdict and not (self._just_told and verdict.message == self._seen):
             self._hooks.on_collapse(verdict.message)

@@ -42,6 +42,9 @@ class Glance:
     rate_below_cap: float
     """What of the rate that could have shown (`evaluation.diagnostics.rate_below_cap`)."""
 
+    sequences: int
+    """How many lines were looked at."""
+
     @property
     def rate(self) -> float:
         """Sum over rungs."""
@@ -58,6 +61,7 @@ class Glance:
             "mutual_information": self.mutual_information,
             "rate_below_cap": self.rate_below_cap,
             "loss": self.loss,
+            "sequences": self.sequences,
         }
 
 
@@ -85,4 +89,4 @@ def glance(model: LatentTextModel, table: TokenTable, objective: ObjectiveSettin
         found = surveyor.survey
         information, shown = mutual_information(found), rate_below_cap(found)
     loss_mean, distortion, *rates = (total / len(some)).tolist()
-    return Glance(loss_mean, distortion, rates, units.counts(), information, shown)
+    return Glance(loss_mean, distortion, rates, units.counts(), information, shown, len(some))
