@@ -30,6 +30,8 @@ def test_a_missing_file_with_the_nearest_name(textvae: Command, tmp_path: Path) 
     (tmp_path / "tweets.txt").touch()
     told = textvae("train", tmp_path / "tweest.txt", "--out", tmp_path / "run").refused()
     assert "tweest.txt is neither a file" in told and "Did you mean" in told and "tweets.txt" in told
+    other = textvae("train", tmp_path / "missing.txt", "--out", tmp_path / "run").refused()
+    assert "Did you mean" not in other, "a file that only shares the folder and the ending is none that was meant"
     assert "Did you mean 'sinusoids'" in textvae("train", "sinusoid", "--out", tmp_path / "run").refused()
     assert "no corpus is named" in textvae("train", "--out", tmp_path / "run").refused()
     assert not (tmp_path / "run").exists()

@@ -163,13 +163,15 @@ def _split(name: str, lines: Sequence[str], notices: tuple[str, ...] = ()) -> Co
 def _not_found(name: str) -> str:
     if not name:
         return f"no corpus is named: give a file, a folder, or one of {', '.join(sorted(BUILT_IN))}"
-    folder = Path(name).parent
+    told, asked = f"{name} is neither a file, a folder, nor a built-in corpus.", Path(name)
     try:
-        siblings = [str(folder / entry) for entry in os.listdir(folder)]
+        beside = {entry.casefold(): str(asked.parent / entry) for entry in os.listdir(asked.parent)}
     except OSError:
-        siblings = []
-    near = get_close_matches(name, [*BUILT_IN, *siblings], n=1)
-    return f"{name} is neither a file, a folder, nor a built-in corpus.{did_you_mean(name, near or BUILT_IN)}"
+        beside = {}
+    near = get_close_matches(asked.name.casefold(), [*BUILT_IN, *beside], n=1)  # by its own name: all in a folder share the folder's
+    if near and near[0] in beside:
+        return f"{told} Did you mean {beside[near[0]]!r}?"
+    return told + did_you_mean(name, BUILT_IN)
 
 
 @final
