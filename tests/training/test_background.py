@@ -28,7 +28,7 @@ def test_work_is_done_in_order_beside_what_goes_on() -> None:
     background, gate, done = Background(), threading.Event(), list[int]()
 
     def wait() -> None:
-        assert gate.wait(10)
+        assert gate.wait(60)
 
     assert not background.wait() and not background.is_over
     background.start([lambda: done.append(1), wait, lambda: done.append(2)])
@@ -55,6 +55,10 @@ def test_what_goes_wrong_is_raised_once_and_ends_the_work() -> None:
     assert background.wait() and done == [1, 3]
 
 
+HEARD = threading.Event()
+"""Set once the main thread has been interrupted."""
+
+
 def press() -> None:
     """Ctrl-C, from another thread."""
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
@@ -63,7 +67,12 @@ def press() -> None:
 @pytest.fixture
 def heard() -> Iterator[None]:
     """Ctrl-C is heard as a command hears it, wherever the tests were started."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupt(*_: object) -> None:
+        HEARD.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
     yield
     signal.signal(signal.SIGINT, before)
 
@@ -75,11 +84,13 @@ def test_nothing_is_written_after_the_user_has_stopped_everything(presses: int) 
     background, done, ready = Background(), list[str](), threading.Event()
 
     def first() -> None:
-        ready.wait()
+        assert ready.wait(60)
         for _ in range(presses):
             time.sleep(0.2)  # by then it is waited for
+            HEARD.clear()
             press()
-        time.sleep(0.05)
+            assert HEARD.wait(60)
+        time.sleep(0.2)
         done.append("first")
 
     background.start([first, lambda: done.append("second")])

@@ -265,6 +265,12 @@ def test_a_collapse_is_told_when_it_lasts_and_again_when_it_is_over(recorder: An
     assert len(recorder.all("collapse")) == 3, "of the weights that are kept it is told even after one look"
     assert not recorder.all("warning")
     watch.end({"rate_per_rung": [4.0], "active_units_per_rung": [0], "sequences": 12})
+    silent = len(recorder.all("collapse"))
+    for rate in (0.0, 0.0, 3.0):
+        watch.look({"beta": 1.0, "valid": {"rate_per_rung": [rate], "active_units_per_rung": [0], "sequences": 12}})
+    assert not any("in use" in told for told in recorder.all("collapse")[silent:]), "so few lines do not show that it is over"
+    free = CollapseWatch(resolve("rnn", flags={"objective": {"beta": 0}}), recorder)
+    free.end({"rate_per_rung": [4.0], "active_units_per_rung": [0], "sequences": 12})
     assert recorder.all("warning") == ["valid has 12 of the 30 lines that it takes to say whether the latent is in use"]
 
 

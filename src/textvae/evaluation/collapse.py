@@ -73,7 +73,11 @@ class LatentUse:
     @property
     def tells_texts_apart(self) -> bool:
         """Whether z says something of the single text, as far as that was measured."""
-        return self.information is None or self.information >= SILENT_RUNG
+        return not self.is_of_few_lines and (self.information is None or self.information >= SILENT_RUNG)
+
+    def leaves_open(self, settings: RunSettings) -> bool:
+        """Whether the lines are too few to judge a latent that is not silent, and that a run's objective makes pay for its rate."""
+        return bool(self.rate_per_rung) and self.is_of_few_lines and settings.objective.beta != 0
 
 
 @final

@@ -69,7 +69,7 @@ def evaluation_table(e: Evaluation, settings: RunSettings) -> Table:
     sizes = f"{e.corpus}, {e.split}: {e.sequences:,} lines, {e.tokens:,} tokens, {e.characters:,} characters"
     verdict = verdict_on(e.latent_use, settings)
     caption = verdict.message if verdict else ""
-    if not verdict and e.latent_units and e.latent_use.is_of_few_lines:
+    if not verdict and e.latent_use.leaves_open(settings):
         caption = f"too few lines to say whether the latent is in use: give {ENOUGH} at least"
     # Text, not str: a corpus may have brackets in its name, which rich would read as its markup.
     table = Table(

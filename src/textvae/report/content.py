@@ -154,7 +154,7 @@ def told_of_latent(e: Evaluation, settings: RunSettings) -> tuple[str, bool]:
     units = f"{' + '.join(map(str, e.active_units_per_rung))} of {e.latent_units} units move with the line"
     says = f", {max(0.0, e.mutual_information):.2f} of them of the single text" if not e.latent_use.is_of_few_lines else ""
     carries = f"it carries {e.rate:.2f} nats{rungs}{says}, {units}"
-    if e.latent_use.is_of_few_lines:
+    if e.latent_use.leaves_open(settings):
         return f"Too few lines to say whether the latent is in use: {carries}.", False
     if settings.objective.beta == 0:
         return f"Trained with a beta of 0, by which a rate costs nothing: {carries}.", False

@@ -22,9 +22,12 @@ class Background:
     def start(self, work: Sequence[Callable[[], None]]) -> None:
         """Do these, in order, none after one that fails. What was begun before has been waited for."""
         assert self._done is None, "one piece of work at a time"
-        done = threading.Event()
-        threading.Thread(target=self._do, args=(work, done), name="textvae-background").start()
-        self._done = done
+        done = self._done = threading.Event()  # before the thread: Ctrl-C may come between the two
+        try:
+            threading.Thread(target=self._do, args=(work, done), name="textvae-background").start()
+        except RuntimeError:  # the system gives no thread: there is nothing to wait for
+            self._done = None
+            raise
 
     def _do(self, work: Sequence[Callable[[], None]], done: threading.Event) -> None:
         try:

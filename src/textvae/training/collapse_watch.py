@@ -43,7 +43,7 @@ class CollapseWatch:
         """The measures of the weights that are kept, which is what the run came to: told again, unless it was just now."""
         use = LatentUse.on_valid(valid)
         verdict = verdict_on(use, self._settings)
-        if not verdict and use.rate_per_rung and use.is_of_few_lines:
+        if not verdict and use.leaves_open(self._settings):
             self._hooks.on_warning(f"valid has {use.lines} of the {ENOUGH} lines that it takes to say whether the latent is in use")
         elif verdict and not verdict.collapsed:
             self._hooks.on_warning(verdict.message)
