@@ -284,6 +284,8 @@ def test_unseen_symbols_are_counted_and_told():
     prepared = prepare(corpus_of(["abc"], valid=["axx", "y"], test=["a"]), settings())
     (notice,) = prepared.notices
     assert notice.startswith("valid: 3 of 4 characters (75%) are not in the vocabulary ('x', 'y'): all are read as one")
+    (notice,) = prepare(corpus_of(["abc"], valid=["xy"], test=["a"]), settings()).notices
+    assert notice.startswith("valid: 2 of 2 characters (100%) are not in the vocabulary")
 
 
 def test_unseen_symbols_of_cut_lines_are_named_too():

@@ -67,8 +67,8 @@ def load_corpus(settings: CorpusSettings, seed: int = 0) -> Corpus:
     """
     name = settings.path
     if settings.column is not None and (name in BUILT_IN or Path(name).is_dir()):
-        what = "a built-in corpus" if name in BUILT_IN else "a folder's text files"
-        raise CorpusError(f"{name}: column {settings.column!r} was asked for, but {what} has no columns: leave it out")
+        what = "a built-in corpus has" if name in BUILT_IN else "a folder's text files have"
+        raise CorpusError(f"{name}: column {settings.column!r} was asked for, but {what} no columns: leave it out")
     if name in SOURCES:
         return _draw_splits(load_source(name), settings, seed)
     require_corpus(name)
@@ -330,7 +330,7 @@ def _unknown_notices(split: str, lines: Sequence[str], table: TokenTable, tokeni
     if not counts:
         return []
     shown = ", ".join(repr(symbol) for symbol in list(counts)[:5]) + (", …" if len(counts) > 5 else "")
-    share = f"{total:,} of {tokens:,} {tokenizer.kind} ({100 * total / tokens:.2g}%)"
+    share = f"{total:,} of {tokens:,} {tokenizer.kind} ({100 * total / tokens:.3g}%)"
     return [
         f"{split}: {share} are not in the vocabulary ({shown}): all are read as one unknown symbol, which costs less than to write the "
         "right one"
