@@ -102,6 +102,44 @@ def test_nothing_is_written_after_the_user_has_stopped_everything(presses: int) 
     assert done == ["first"] and not background.wait()
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_what_is_interrupted_as_it_starts_is_waited_for_or_never_done(running: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    background, done, start = Background(), list[str](), threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if running:
+            start(thread)
+        raise KeyboardInterrupt
+
+    def slowly() -> None:
+        time.sleep(0.1)
+        done.append("done")
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(threading.Thread, "start", interrupted)
+        background.start([slowly])
+    if running:
+        background.settle()
+        assert done == ["done"]
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            background.settle()
+        assert done == []
+
+
+def test_a_system_without_threads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    background = Background()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="new thread"):
+        patch.setattr(threading.Thread, "start", refuse)
+        background.start([])
+    background.settle()
+    assert not background.wait()
+
+
 @pytest.mark.parametrize("piece", [1, 50, 1 << 20])
 def test_copies_are_what_stood_there(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "PIECE", piece)

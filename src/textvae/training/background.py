@@ -22,11 +22,14 @@ class Background:
     def start(self, work: Sequence[Callable[[], None]]) -> None:
         """Do these, in order, none after one that fails. What was begun before has been waited for."""
         assert self._done is None, "one piece of work at a time"
-        done = self._done = threading.Event()  # before the thread: Ctrl-C may come between the two
+        done = threading.Event()
+        thread = threading.Thread(target=self._do, args=(work, done), name="textvae-background")
+        self._done = done  # before it starts: Ctrl-C may come as soon as it has
         try:
-            threading.Thread(target=self._do, args=(work, done), name="textvae-background").start()
-        except RuntimeError:  # the system gives no thread: there is nothing to wait for
-            self._done = None
+            thread.start()
+        except BaseException as error:
+            if thread.ident is None:  # it does nothing: the system gives no thread, or it finds itself cancelled
+                self._cancelled, self._done = isinstance(error, KeyboardInterrupt), None
             raise
 
     def _do(self, work: Sequence[Callable[[], None]], done: threading.Event) -> None:
